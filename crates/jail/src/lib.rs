@@ -1,1 +1,24 @@
-//! jail
+//! The jail: what config.json asks of Linux, done by the process that becomes the workload.
+//!
+//! Owns the [`Plan`](plan::Plan) (plain data, made before anything exists) and the child's way through it:
+//! namespaces, mounts, devices, identity, limits, exec. Decides nothing after the clone and knows nothing of state
+//! directories, locks or engines. Runs in a process that has one thread and a copy of the parent's memory.
+
+pub mod caps;
+mod cgroupfs;
+mod devices;
+pub mod error;
+pub mod hooks;
+pub mod init;
+pub mod join;
+mod mounts;
+pub mod overlay;
+pub mod plan;
+pub mod process;
+mod protect;
+mod root;
+pub mod stage;
+pub mod sync;
+mod terminal;
+
+pub use error::{Error, Result};

@@ -1,0 +1,163 @@
+//! What parent and child say to each other while the container is being made.
+//!
+//! One message each way at a time on a socket that keeps message boundaries; the child asks, the parent answers.
+//! The end of the socket means the other side is gone: the child then ends itself.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::error::{Context as _, Error, Result};
+
+/// Longest message; an error text is cut to fit.
+const MAX: usize = 8192;
+
+/// What the child says.
+#[derive(Debug)]
+pub enum Ask {
+    /// The user namespace exists: write its maps.
+    Map,
+    /// The last child's process id as the stage in between sees it, with its pidfd.
+    Staged(i32, OwnedFd),
+    /// Continue when the process is in its cgroups.
+    Cgroup,
+    /// Open the source of this mount in my mount namespace, with the parent's privileges.
+    Source(usize),
+    /// The mounts stand: run the prestart and createRuntime hooks, move network devices.
+    Hooks,
+    /// The console's master.
+    Console(OwnedFd),
+    /// All is made; wait for the order to go on.
+    Ready,
+    /// A seccomp listener will appear at this descriptor of mine.
+    Listener(i32),
+    /// Something to tell the operator.
+    Warning(String),
+    /// It failed; the child ends.
+    Failed(String),
+    /// The socket was closed: by exec, or by the child's end.
+    End,
+}
+
+/// One end.
+#[derive(Debug)]
+pub struct Sync(OwnedFd);
+
+impl Sync {
+    /// Takes an end of [`hull_sys::socket::pair`].
+    pub fn new(socket: OwnedFd) -> Sync {
+        Sync(socket)
+    }
+
+    /// Sends what the child asks. The descriptor inside, if any, is duplicated.
+    ///
+    /// # Errors
+    /// EPIPE where the parent is gone.
+    pub fn ask(&self, ask: &Ask) -> Result<()> {
+        let (tag, payload, fd): (u8, Vec<u8>, Option<BorrowedFd<'_>>) = match ask {
+            Ask::Map => (b'U', vec![], None),
+            Ask::Staged(pid, fd) => (b'S', pid.to_ne_bytes().to_vec(), Some(fd.as_fd())),
+            Ask::Cgroup => (b'G', vec![], None),
+            Ask::Source(index) => (b'M', index.to_ne_bytes().to_vec(), None),
+            Ask::Hooks => (b'H', vec![], None),
+            Ask::Console(fd) => (b'C', vec![], Some(fd.as_fd())),
+            Ask::Ready => (b'R', vec![], None),
+            Ask::Listener(number) => (b'L', number.to_ne_bytes().to_vec(), None),
+            Ask::Warning(text) => (b'W', text.as_bytes().to_vec(), None),
+            Ask::Failed(text) => (b'E', text.as_bytes().to_vec(), None),
+            Ask::End => return Ok(()),
+        };
+        let mut message = vec![tag];
+        message.extend(&payload[..payload.len().min(MAX - 1)]);
+        self.send(&message, fd.as_slice())
+    }
+
+    /// Receives what the child asks.
+    ///
+    /// # Errors
+    /// A message that is none of [`Ask`].
+    pub fn asked(&self) -> Result<Ask> {
+        let (bytes, mut fds) = match self.receive() {
+            // A child killed with our answer unread resets the connection: the same end.
+            Err(e) if e.errno() == Some(libc::ECONNRESET) => return Ok(Ask::End),
+            other => other?,
+        };
+        let Some((tag, payload)) = bytes.split_first() else { return Ok(Ask::End) };
+        let number = || payload.try_into().map(i32::from_ne_bytes);
+        let text = || String::from_utf8_lossy(payload).into_owned();
+        let ask = match (tag, fds.pop()) {
+            (b'U', _) => Ask::Map,
+            (b'S', Some(fd)) => Ask::Staged(number().map_err(|_| garbled())?, fd),
+            (b'G', _) => Ask::Cgroup,
+            (b'M', _) => Ask::Source(payload.try_into().map(usize::from_ne_bytes).map_err(|_| garbled())?),
+            (b'H', _) => Ask::Hooks,
+            (b'C', Some(fd)) => Ask::Console(fd),
+            (b'R', _) => Ask::Ready,
+            (b'L', _) => Ask::Listener(number().map_err(|_| garbled())?),
+            (b'W', _) => Ask::Warning(text()),
+            (b'E', _) => Ask::Failed(text()),
+            _ => return Err(garbled()),
+        };
+        Ok(ask)
+    }
+
+    /// Answers: go on.
+    ///
+    /// # Errors
+    /// EPIPE where the child is gone.
+    pub fn go(&self) -> Result<()> {
+        self.send(b"g", &[])
+    }
+
+    /// Answers with a descriptor.
+    ///
+    /// # Errors
+    /// EPIPE where the child is gone.
+    pub fn give(&self, fd: BorrowedFd<'_>) -> Result<()> {
+        self.send(b"g", &[fd])
+    }
+
+    /// Answers that the child should give up, since the parent's part failed.
+    ///
+    /// # Errors
+    /// EPIPE where the child is gone.
+    pub fn refuse(&self, why: &str) -> Result<()> {
+        let mut message = b"x".to_vec();
+        message.extend(&why.as_bytes()[..why.len().min(MAX - 1)]);
+        self.send(&message, &[])
+    }
+
+    /// Waits for the answer; `None` where the parent is gone.
+    ///
+    /// # Errors
+    /// What [`Sync::refuse`] said.
+    pub fn answer(&self) -> Result<Option<Vec<OwnedFd>>> {
+        let (bytes, fds) = self.receive()?;
+        match bytes.split_first() {
+            Some((b'g', _)) => Ok(Some(fds)),
+            Some((_, why)) => Err(Error::new(String::from_utf8_lossy(why))),
+            None => Ok(None),
+        }
+    }
+
+    fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
+        hull_sys::socket::send(self.0.as_fd(), bytes, fds).map(drop).what(|| "cannot speak to the other process")
+    }
+
+    fn receive(&self) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
+        let mut buf = vec![0; MAX];
+        let received: io::Result<_> = hull_sys::socket::receive(self.0.as_fd(), &mut buf);
+        let (n, fds) = received.what(|| "cannot hear the other process")?;
+        buf.truncate(n);
+        Ok((buf, fds))
+    }
+}
+
+impl AsFd for Sync {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn garbled() -> Error {
+    Error::new("the container's process sent a message that makes no sense")
+}

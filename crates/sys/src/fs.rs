@@ -1,0 +1,81 @@
+//! Files: the checks that a descriptor is what it should be, and close_range.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+
+use crate::check;
+
+/// File system magic of procfs (`PROC_SUPER_MAGIC`).
+pub const PROC_MAGIC: i64 = 0x9fa0;
+/// File system magic of devpts (`DEVPTS_SUPER_MAGIC`).
+pub const DEVPTS_MAGIC: i64 = 0x1cd1;
+/// File system magic of cgroup v2 (`CGROUP2_SUPER_MAGIC`).
+pub const CGROUP2_MAGIC: i64 = 0x6367_7270;
+
+/// The magic number of the file system that `fd` is on.
+///
+/// # Errors
+/// Those of fstatfs(2).
+pub fn magic_of(fd: impl AsFd) -> io::Result<i64> {
+    Ok(rustix::fs::fstatfs(fd)?.f_type)
+}
+
+/// Whether `fd` is a character device of that number.
+///
+/// # Errors
+/// Those of fstat(2).
+pub fn is_char_device(fd: impl AsFd, major: u32, minor: u32) -> io::Result<bool> {
+    let st = rustix::fs::fstat(fd)?;
+    Ok(rustix::fs::FileType::from_raw_mode(st.st_mode) == rustix::fs::FileType::CharacterDevice
+        && st.st_rdev == rustix::fs::makedev(major, minor))
+}
+
+/// Marks every descriptor from `first` on to be closed by exec (close_range(2), Linux 5.11).
+///
+/// # Errors
+/// ENOSYS or EINVAL on an older kernel.
+pub fn cloexec_from(first: RawFd) -> io::Result<()> {
+    const CLOSE_RANGE_CLOEXEC: u32 = 4;
+    // SAFETY: no memory is passed, and no descriptor is closed: each stays valid for its owner until exec.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first as u32, u32::MAX, CLOSE_RANGE_CLOEXEC) }).map(drop)
+}
+
+/// Whether `fd` is open.
+pub fn is_open(fd: RawFd) -> bool {
+    // SAFETY: F_GETFD touches no memory and a closed number is an error, not undefined.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
+}
+
+/// Makes `target` refer to what `source` refers to, kept across exec (dup2(2)); the same number is left open.
+///
+/// The caller says that `target` is not a number owned by some other Rust object: 0 to 2, or one that was
+/// inherited for the workload.
+///
+/// # Errors
+/// Those of dup2(2).
+pub fn dup_to(source: BorrowedFd<'_>, target: RawFd) -> io::Result<()> {
+    if source.as_raw_fd() == target {
+        // SAFETY: sets a flag on a descriptor that the caller borrowed.
+        return check(unsafe { libc::fcntl(target, libc::F_SETFD, 0) }.into()).map(drop);
+    }
+    // SAFETY: no memory is passed; what becomes of the number is the caller's promise.
+    check(unsafe { libc::dup2(source.as_raw_fd(), target) }.into()).map(drop)
+}
+
+/// Lets `fd` stay open across exec.
+///
+/// # Errors
+/// EBADF where it is not open.
+pub fn keep_across_exec(fd: RawFd) -> io::Result<()> {
+    // SAFETY: sets a descriptor flag; touches no memory.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) }.into()).map(drop)
+}
+
+/// A descriptor inherited under a number, borrowed for the life of the process.
+///
+/// # Safety
+/// `fd` is open and nobody closes it while the result is in use.
+pub unsafe fn borrow(fd: RawFd) -> BorrowedFd<'static> {
+    // SAFETY: the caller's promise.
+    unsafe { BorrowedFd::borrow_raw(fd) }
+}

@@ -1,0 +1,97 @@
+//! Processes by descriptor (Linux 5.3 to 5.6): signals and waits that can't hit a recycled number.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use crate::{check, retry};
+
+/// Opens a process by number.
+///
+/// # Errors
+/// ESRCH where there is none.
+pub fn open(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: no memory is passed.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    // SAFETY: the kernel just made this descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Sends a signal.
+///
+/// # Errors
+/// ESRCH where the process is gone; EPERM; EINVAL for a bad signal.
+pub fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    // SAFETY: the siginfo pointer is null, which the call allows.
+    let ret = unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, std::ptr::null::<u8>(), 0)
+    };
+    check(ret).map(drop)
+}
+
+/// Copies a descriptor out of another process (pidfd_getfd(2)).
+///
+/// # Errors
+/// EBADF where that process has no such number; EPERM without the right to trace it.
+pub fn get_fd(pidfd: BorrowedFd<'_>, number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: no memory is passed.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), number, 0) })?;
+    // SAFETY: the kernel just made this descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Waits until the process has ended or the time is over; true where it has. Works for processes of others too.
+///
+/// # Errors
+/// Those of poll(2).
+pub fn wait_end(pidfd: BorrowedFd<'_>, limit: Option<Duration>) -> io::Result<bool> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let timeout = limit.map(|d| Timespec { tv_sec: d.as_secs() as i64, tv_nsec: d.subsec_nanos().into() });
+    let mut fds = [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)];
+    Ok(retry(|| Ok(poll(&mut fds, timeout.as_ref())?))? > 0)
+}
+
+/// How a child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// By exit, with this status.
+    Code(i32),
+    /// By a signal.
+    Signal(i32),
+}
+
+impl Ended {
+    /// The status in a shell's manner: 128 + n for signal n.
+    pub fn code(self) -> i32 {
+        match self {
+            Ended::Code(c) => c,
+            Ended::Signal(s) => 128 + s,
+        }
+    }
+}
+
+/// Reaps a child, waiting for its end.
+///
+/// # Errors
+/// ECHILD where it is not a child of the caller.
+pub fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Ended> {
+    // SAFETY: siginfo_t is plain data for which zeroes are valid.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    retry(|| {
+        // SAFETY: info outlives the call; P_PIDFD takes the descriptor's number.
+        let ret = unsafe {
+            libc::waitid(libc::P_PIDFD, pidfd.as_raw_fd() as libc::id_t, &raw mut info, libc::WEXITED | libc::__WALL)
+        };
+        check(ret.into())
+    })?;
+    // SAFETY: waitid filled in the SIGCHLD form of the structure.
+    let status = unsafe { info.si_status() };
+    Ok(if info.si_code == libc::CLD_EXITED { Ended::Code(status) } else { Ended::Signal(status) })
+}
+
+/// Reaps whatever child has ended, without waiting; the process id, or `None` when there is none.
+pub fn reap_any() -> Option<i32> {
+    // SAFETY: a null status pointer is allowed.
+    let pid = unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG | libc::__WALL) };
+    (pid > 0).then_some(pid)
+}

@@ -1,0 +1,74 @@
+//! Signal masks and signals read from a descriptor.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+use crate::check;
+
+fn set_of(fill: bool) -> libc::sigset_t {
+    // SAFETY: sigset_t is plain data, and either call initialises it whole.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        if fill { libc::sigfillset(&raw mut set) } else { libc::sigemptyset(&raw mut set) };
+        set
+    }
+}
+
+/// Lets every signal through and puts every disposition back to default, as a program expects to find them.
+pub fn reset() {
+    let empty = set_of(false);
+    // SAFETY: the set is initialised; the kernel refuses KILL, STOP and the C library's two, which is as it should
+    // be; SIG_DFL runs no code of ours.
+    unsafe {
+        for signal in 1..=64 {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const empty, std::ptr::null_mut());
+    }
+}
+
+/// Blocks all signals, so that they wait to be read.
+pub fn block_all() {
+    let full = set_of(true);
+    // SAFETY: the set is initialised.
+    unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const full, std::ptr::null_mut()) };
+}
+
+/// Blocked signals, read from a descriptor (signalfd(2)).
+#[derive(Debug)]
+pub struct SignalFd(OwnedFd);
+
+impl SignalFd {
+    /// Blocks all signals and opens them for reading.
+    ///
+    /// # Errors
+    /// EMFILE and the like.
+    pub fn all() -> io::Result<SignalFd> {
+        block_all();
+        let full = set_of(true);
+        // SAFETY: the set is initialised.
+        let fd = check(unsafe { libc::signalfd(-1, &raw const full, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) }.into())?;
+        // SAFETY: the kernel just made this descriptor.
+        Ok(SignalFd(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
+    }
+
+    /// The next signal that waits, if any.
+    pub fn next(&self) -> Option<i32> {
+        let mut buf = [0u8; size_of::<libc::signalfd_siginfo>()];
+        let n = rustix::io::read(&self.0, &mut buf).ok()?;
+        // ssi_signo is the structure's first field, four bytes long.
+        (n == buf.len()).then(|| i32::from_ne_bytes([buf[0], buf[1], buf[2], buf[3]]))
+    }
+}
+
+impl AsFd for SignalFd {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsRawFd for SignalFd {
+    fn as_raw_fd(&self) -> i32 {
+        self.0.as_raw_fd()
+    }
+}
