@@ -1,1 +1,81 @@
-fn main() {}
+//! The command `hull`: from the command line to the library, and from its results to output and exit code.
+
+mod args;
+mod argv;
+mod commands;
+mod completion;
+mod doctor;
+mod exec;
+mod features;
+mod log;
+mod sandbox;
+mod size;
+mod table;
+
+use std::io::Write as _;
+use std::rc::Rc;
+
+use hull_runtime::{Error, Result, Runtime, Severity};
+
+use args::{CgroupManager, Command, Global, Rootless};
+
+fn main() {
+    std::process::exit(run());
+}
+
+fn run() -> i32 {
+    let cli = match argv::parse(std::env::args_os().collect()) {
+        Ok(cli) => cli,
+        Err(stop) => {
+            // A reader that went away needs no help text.
+            let _ = if stop.is_error() {
+                std::io::stderr().write_all(stop.text.as_bytes())
+            } else {
+                std::io::stdout().write_all(stop.text.as_bytes())
+            };
+            return stop.code.into();
+        }
+    };
+    let logger = match log::Logger::open(cli.global.log.as_deref(), cli.global.log_format, cli.global.level()) {
+        Ok(logger) => Rc::new(logger),
+        Err(e) => {
+            eprintln!("{e}");
+            return 1;
+        }
+    };
+    // An error of exec must not look like an exit code of the program.
+    let failure = if matches!(cli.command, Command::Exec(_)) { 255 } else { 1 };
+    let done = runtime(&cli.global, &logger).and_then(|runtime| commands::execute(&runtime, &logger, cli));
+    match done {
+        Ok(code) => {
+            logger.release();
+            code
+        }
+        Err(e) => {
+            logger.fatal(&e.to_string());
+            failure
+        }
+    }
+}
+
+fn runtime(global: &Global, logger: &Rc<log::Logger>) -> Result<Runtime> {
+    let mut runtime = Runtime::new(global.state_root());
+    match global.rootless {
+        Rootless::True => runtime.rootless = true,
+        Rootless::False => runtime.rootless = false,
+        Rootless::Auto => {}
+    }
+    match global.manager() {
+        CgroupManager::Cgroupfs => {}
+        CgroupManager::Disabled => runtime.no_cgroups = true,
+        CgroupManager::Systemd => {
+            return Err(Error::new("the systemd cgroup driver (--systemd-cgroup) is not supported yet; use cgroupfs"));
+        }
+    }
+    let logger = Rc::clone(logger);
+    runtime.report = Box::new(move |severity, text| match severity {
+        Severity::Warning => logger.warn(text),
+        Severity::Debug => logger.debug(text),
+    });
+    Ok(runtime)
+}

@@ -1,1 +1,148 @@
-//! guest
+//! The contract between the core and a guest: what runs inside the jail, and what it takes over from it.
+//!
+//! Owns the choice of a guest by name and the questions that the core asks it. Starts nothing itself.
+
+use std::fmt;
+
+use hull_spec::Spec;
+
+/// What executes inside the jail.
+pub trait Guest: Sync {
+    /// Its name, as `--isolation` takes it.
+    fn name(&self) -> &'static str;
+
+    /// What it takes over from the jail.
+    fn claims(&self) -> Claims;
+
+    /// Looks at a checked config.json and says what the jail's last step is to execute.
+    ///
+    /// # Errors
+    /// By the name of a field that the guest can't honour.
+    fn boot(&self, spec: &Spec) -> Result<Boot, Refusal>;
+}
+
+/// Whose a property of `process` is: the jailed process's own, or the workload's that a guest engine runs inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bearer {
+    /// The jailed process.
+    Process,
+    /// The workload inside the engine.
+    Workload,
+}
+
+/// What a guest takes over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claims {
+    /// Types of mounts that the guest emulates, so that the jail leaves them out.
+    pub emulated_mounts: &'static [&'static str],
+    /// To whom `process.user` and `process.capabilities` apply.
+    pub identity: Bearer,
+    /// To whom `linux.seccomp` applies.
+    pub seccomp: Bearer,
+}
+
+/// What the jail executes at its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Boot {
+    /// `process.args`, found in the container's own file system.
+    Workload,
+}
+
+/// Why a guest won't run a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal(pub String);
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// A host process in the jail and nothing around it.
+struct Process;
+
+impl Guest for Process {
+    fn name(&self) -> &'static str {
+        "process"
+    }
+
+    fn claims(&self) -> Claims {
+        Claims { emulated_mounts: &[], identity: Bearer::Process, seccomp: Bearer::Process }
+    }
+
+    fn boot(&self, _spec: &Spec) -> Result<Boot, Refusal> {
+        Ok(Boot::Workload)
+    }
+}
+
+/// Guests that this build has.
+const INSTALLED: &[&dyn Guest] = &[&Process];
+
+/// Names that mean a guest hull knows of, installed or not.
+const KNOWN: &[&str] = &["process", "wasm", "kernel", "vm"];
+
+/// Names of the installed guests.
+pub fn installed() -> impl Iterator<Item = &'static str> {
+    INSTALLED.iter().map(|g| g.name())
+}
+
+/// The guest of that name.
+///
+/// # Errors
+/// For a name that is unknown or not installed; the message lists what there is.
+pub fn find(name: &str) -> Result<&'static dyn Guest, Refusal> {
+    if let Some(guest) = INSTALLED.iter().find(|g| g.name() == name) {
+        return Ok(*guest);
+    }
+    let have: Vec<_> = installed().collect();
+    let problem = if KNOWN.contains(&name) { "is not installed" } else { "is unknown" };
+    Err(Refusal(format!("isolation \"{name}\" {problem}; installed: {}", have.join(", "))))
+}
+
+/// The name of the isolation that a container asks for: the option, then annotations, hull's own first.
+pub fn choose<'a>(option: Option<&'a str>, spec: &'a Spec) -> &'a str {
+    let annotation = |key: &str| spec.annotations.get(key).map(String::as_str);
+    if let Some(name) = option.or_else(|| annotation("dev.hull.isolation")) {
+        return name;
+    }
+    match annotation("run.oci.handler") {
+        Some("krun") => return "vm",
+        Some("wasm" | "wasmtime" | "wasmer" | "wasmedge" | "wamr" | "spin") => return "wasm",
+        Some(other) => return other,
+        None => {}
+    }
+    match annotation("module.wasm.image/variant") {
+        Some("compat" | "compat-smart") => "wasm",
+        _ => "process",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(annotations: &[(&str, &str)]) -> Spec {
+        let annotations = annotations.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Spec { annotations, ..Spec::default() }
+    }
+
+    #[test]
+    fn the_option_wins_over_annotations() {
+        let s = spec(&[("dev.hull.isolation", "vm"), ("run.oci.handler", "wasm")]);
+        assert_eq!(choose(Some("process"), &s), "process");
+        assert_eq!(choose(None, &s), "vm");
+        assert_eq!(choose(None, &spec(&[("run.oci.handler", "krun")])), "vm");
+        assert_eq!(choose(None, &spec(&[("module.wasm.image/variant", "compat")])), "wasm");
+        assert_eq!(choose(None, &spec(&[])), "process");
+    }
+
+    #[test]
+    fn missing_guests_are_refused_by_name() {
+        assert_eq!(find("process").map(|g| g.name()), Ok("process"));
+        let text = |name| find(name).map(|_| ()).unwrap_err().to_string();
+        assert_eq!(text("vm"), "isolation \"vm\" is not installed; installed: process");
+        assert_eq!(text("x"), "isolation \"x\" is unknown; installed: process");
+    }
+}

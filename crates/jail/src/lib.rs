@@ -22,3 +22,11 @@ pub mod sync;
 mod terminal;
 
 pub use error::{Error, Result};
+
+/// Opens and maps the source of a bind mount, for a parent that helps a child in a user namespace.
+///
+/// # Errors
+/// Where the source can't be opened, or the file system can't map ids.
+pub fn source_for(mount: &plan::MountPlan, idmaps: &[std::os::fd::OwnedFd]) -> Result<std::os::fd::OwnedFd> {
+    mounts::source_for(mount, idmaps)
+}

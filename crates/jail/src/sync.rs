@@ -18,8 +18,6 @@ pub enum Ask {
     Map,
     /// The last child's process id as the stage in between sees it, with its pidfd.
     Staged(i32, OwnedFd),
-    /// Continue when the process is in its cgroups.
-    Cgroup,
     /// Open the source of this mount in my mount namespace, with the parent's privileges.
     Source(usize),
     /// The mounts stand: run the prestart and createRuntime hooks, move network devices.
@@ -56,7 +54,6 @@ impl Sync {
         let (tag, payload, fd): (u8, Vec<u8>, Option<BorrowedFd<'_>>) = match ask {
             Ask::Map => (b'U', vec![], None),
             Ask::Staged(pid, fd) => (b'S', pid.to_ne_bytes().to_vec(), Some(fd.as_fd())),
-            Ask::Cgroup => (b'G', vec![], None),
             Ask::Source(index) => (b'M', index.to_ne_bytes().to_vec(), None),
             Ask::Hooks => (b'H', vec![], None),
             Ask::Console(fd) => (b'C', vec![], Some(fd.as_fd())),
@@ -87,7 +84,6 @@ impl Sync {
         let ask = match (tag, fds.pop()) {
             (b'U', _) => Ask::Map,
             (b'S', Some(fd)) => Ask::Staged(number().map_err(|_| garbled())?, fd),
-            (b'G', _) => Ask::Cgroup,
             (b'M', _) => Ask::Source(payload.try_into().map(usize::from_ne_bytes).map_err(|_| garbled())?),
             (b'H', _) => Ask::Hooks,
             (b'C', Some(fd)) => Ask::Console(fd),

@@ -3,6 +3,16 @@
 //! Owns reading, checking and writing these documents. Makes nothing on the host: whatever can be refused from
 //! the text alone is refused here, before anything exists that would have to be undone.
 
+pub mod check;
 pub mod config;
+pub mod default;
+pub mod load;
+pub mod mountopts;
+pub mod state;
 
+pub use check::CheckHost;
 pub use config::*;
+pub use load::Error;
+
+/// The version of the specification that hull implements.
+pub const VERSION: &str = "1.3.0";

@@ -1,0 +1,125 @@
+//! Running one hook: its own environment, the state on its input, its time limit.
+
+use std::io::{Read, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use hull_spec::Hook;
+
+use crate::error::{Context as _, Error, Result};
+
+/// Runs the hooks of one point in order; the first failure ends it. `default_env` is for hooks without their own.
+///
+/// # Errors
+/// A hook that can't be started, fails, or runs out of time.
+pub fn run_all(point: &str, hooks: &[Hook], state: &[u8], default_env: &[(String, String)]) -> Result<()> {
+    for (index, hook) in hooks.iter().enumerate() {
+        run(hook, state, default_env).map_err(|e| e.during(&format!("error running {point} hook #{index}")))?;
+    }
+    Ok(())
+}
+
+fn run(hook: &Hook, state: &[u8], default_env: &[(String, String)]) -> Result<()> {
+    let shown = hook.path.display();
+    let mut command = Command::new(&hook.path);
+    if let Some((first, rest)) = hook.args.split_first() {
+        command.arg0(first).args(rest);
+    }
+    // Never the runtime's own environment nor the image's: CVE-2024-0132 and its kin came that way.
+    command.env_clear();
+    for entry in &hook.env {
+        let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
+        command.env(name, value);
+    }
+    if hook.env.is_empty() {
+        command.envs(default_env.iter().map(|(k, v)| (k, v)));
+    }
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|e| {
+        Error::new(format!("cannot start \"{shown}\": {}", hull_sys::errno::describe(e.raw_os_error().unwrap_or(0))))
+    })?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A hook need not read its input.
+        let _ = stdin.write_all(state);
+    }
+    let limit = hook.timeout.map(|s| Duration::from_secs(s.max(0) as u64));
+    let begun = Instant::now();
+    let pidfd = hull_sys::pidfd::open(child.id() as i32).what(|| format!("cannot watch \"{shown}\""))?;
+    let (out, err) = (child.stdout.take(), child.stderr.take());
+    let (out, err) = match drain(out, err, &pidfd, limit, begun) {
+        Some(text) => text,
+        None => {
+            // The hook may have ended between the time-out and the kill: either way it is reaped.
+            let _ = child.kill();
+            let _ = child.wait();
+            let secs = limit.unwrap_or_default().as_secs();
+            return Err(Error::new(format!("\"{shown}\": still running after {secs} s, killed: timeout")));
+        }
+    };
+    let status = child.wait().what(|| format!("cannot wait for \"{shown}\""))?;
+    if status.success() {
+        return Ok(());
+    }
+    let how = match status.signal() {
+        Some(n) => format!("signal {n}"),
+        None => format!("exit status {}", status.code().unwrap_or(-1)),
+    };
+    Err(Error::new(format!("\"{shown}\": {how}, stdout: {}, stderr: {}", out.trim(), err.trim())))
+}
+
+/// Reads both outputs until the hook ends; `None` when the time is over. A grandchild that keeps them open does not
+/// hold the start up.
+fn drain(
+    mut out: Option<std::process::ChildStdout>,
+    mut err: Option<std::process::ChildStderr>,
+    pidfd: &std::os::fd::OwnedFd,
+    limit: Option<Duration>,
+    begun: Instant,
+) -> Option<(String, String)> {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    const KEPT: usize = 4096;
+    let mut texts = [Vec::new(), Vec::new()];
+    let mut buf = [0; 4096];
+    loop {
+        let left = match limit {
+            Some(l) => Some(l.checked_sub(begun.elapsed())?),
+            None => None,
+        };
+        let timeout = left.map(|d| Timespec { tv_sec: d.as_secs() as i64, tv_nsec: d.subsec_nanos().into() });
+        let mut fds = vec![PollFd::new(pidfd, PollFlags::IN)];
+        if let Some(o) = &out {
+            fds.push(PollFd::new(o, PollFlags::IN));
+        }
+        if let Some(e) = &err {
+            fds.push(PollFd::new(e, PollFlags::IN));
+        }
+        if poll(&mut fds, timeout.as_ref()).is_err() {
+            continue;
+        }
+        let ended = !fds[0].revents().is_empty();
+        let (out_ready, err_ready) = match (out.is_some(), err.is_some()) {
+            (true, true) => (!fds[1].revents().is_empty(), !fds[2].revents().is_empty()),
+            (true, false) => (!fds[1].revents().is_empty(), false),
+            (false, true) => (false, !fds[1].revents().is_empty()),
+            (false, false) => (false, false),
+        };
+        if out_ready && !take(out.as_mut(), &mut buf, &mut texts[0], KEPT) {
+            out = None;
+        }
+        if err_ready && !take(err.as_mut(), &mut buf, &mut texts[1], KEPT) {
+            err = None;
+        }
+        if ended && !out_ready && !err_ready {
+            let text = |t: &[u8]| String::from_utf8_lossy(t).into_owned();
+            return Some((text(&texts[0]), text(&texts[1])));
+        }
+    }
+}
+
+fn take(from: Option<&mut impl Read>, buf: &mut [u8], to: &mut Vec<u8>, kept: usize) -> bool {
+    let n = from.and_then(|f| f.read(buf).ok()).unwrap_or(0);
+    let room = kept.saturating_sub(to.len());
+    to.extend(&buf[..n.min(room)]);
+    n > 0
+}

@@ -1,0 +1,303 @@
+//! The way of the container's first process, from clone to exec.
+//!
+//! Walks the plan in one order; every failure goes to the parent as text, and the process ends.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+
+use hull_sys::clone::{self, flags};
+use hull_sys::mount::{self, Change, attr};
+
+use crate::error::{Context as _, Error, Result};
+use crate::mounts::Mounter;
+use crate::plan::{Plan, RootSource};
+use crate::process::HostProc;
+use crate::root::Root;
+use crate::sync::{Ask, Sync};
+
+/// What the child is given beside the plan.
+#[derive(Debug)]
+pub struct Init<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// Its end of the socket to the parent.
+    pub sync: Sync,
+    /// Namespaces to join, opened.
+    pub joins: Vec<(u64, OwnedFd)>,
+    /// User namespaces of id-mapped mounts.
+    pub idmaps: Vec<OwnedFd>,
+    /// Where `start` will connect; `None` when the program is to run at once.
+    pub gate: Option<OwnedFd>,
+    /// v2 cgroup for a child made by the process in between.
+    pub cgroup: Option<BorrowedFd<'a>>,
+    /// The `tasks` file of each v1 group, for this process to enter by itself.
+    pub task_files: Vec<OwnedFd>,
+}
+
+/// What the last steps need.
+struct Ready {
+    program: crate::process::Program,
+    attributes: crate::process::Attributes,
+    /// Process id as the host sees it.
+    pid: i32,
+}
+
+impl Init<'_> {
+    /// Becomes the workload. Never returns.
+    pub fn run(mut self) -> ! {
+        let error = match self.prepare() {
+            Err(e) => e,
+            Ok(ready) => match self.wait_for_start() {
+                Err(e) => e,
+                Ok(()) => match self.start_hooks(ready.pid) {
+                    Err(e) => e,
+                    Ok(()) => self.plan.process.exec(&ready.program, &ready.attributes, &self.sync),
+                },
+            },
+        };
+        // Where the parent is gone there is nobody left to tell.
+        let _ = self.sync.ask(&Ask::Failed(error.to_string()));
+        clone::exit_now(1)
+    }
+
+    fn prepare(&mut self) -> Result<Ready> {
+        let plan = self.plan;
+        hull_sys::signal::reset();
+        hull_sys::prctl::set_parent_death_signal(libc::SIGKILL).what(|| "prctl")?;
+        if plan.needs_stage() {
+            crate::stage::pass(plan, &self.joins, &self.sync, self.cgroup)?;
+            hull_sys::signal::reset();
+            hull_sys::prctl::set_parent_death_signal(libc::SIGKILL).what(|| "prctl")?;
+            // The parent learns of this process by the message before; it answers when it has taken charge.
+            self.wait()?;
+        } else {
+            if plan.maps.is_some() {
+                crate::stage::ask_maps(&self.sync)?;
+            }
+            crate::stage::join(&self.joins)?;
+        }
+        self.joins.clear();
+        enter_groups(&mut self.task_files)?;
+        rustix::process::setsid().what(|| "cannot begin a session")?;
+        hull_sys::prctl::umask(0);
+        self.set_names()?;
+        if plan.new & flags::NEWNET != 0 {
+            hull_sys::net::loopback_up().what(|| "cannot bring the loopback device up")?;
+        }
+        if plan.new_cgroup_ns {
+            clone::unshare(flags::NEWCGROUP).what(|| "cannot make a cgroup namespace")?;
+        }
+        if let Some(name) = &plan.process.keyring {
+            match hull_sys::key::new_session_keyring(name) {
+                // A kernel or a sandbox without keys protects none.
+                Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {}
+                other => other.what(|| "cannot make a session keyring (--no-new-keyring keeps the caller's)")?,
+            }
+        }
+        let proc = HostProc::open()?;
+        let attributes = plan.process.attributes(&proc)?;
+        let old_root = self.isolate_mounts()?;
+        let root = self.open_root()?;
+        let mut mounter = Mounter::new(plan, &root, &self.sync, &self.idmaps);
+        mounter.mount_all()?;
+        if let Some(devices) = &plan.devices {
+            crate::devices::make(&root, devices, plan.in_userns)?;
+        }
+        if plan.parent_hooks {
+            self.sync.ask(&Ask::Hooks)?;
+            self.wait()?;
+        }
+        run_hooks(plan, "createContainer", &plan.create_container, proc.own_pid().unwrap_or(0), "creating", &[])?;
+        if plan.process.terminal {
+            crate::terminal::set_up(&root, &plan.process, &self.sync, true)?;
+        } else {
+            crate::devices::reopen_null(&root);
+        }
+        // A missing working directory is made, as engines rely on it; never through a link out of the root.
+        if let Err(e) = root.make_directory(&plan.process.cwd) {
+            return Err(e).what(|| format!("process.cwd: cannot make or enter \"{}\"", plan.process.cwd.display()));
+        }
+        mounter.finish()?;
+        drop(mounter);
+        for (path, value) in &plan.sysctls {
+            proc.write(path, value).map_err(|e| e.during("linux.sysctl"))?;
+        }
+        crate::protect::read_only(&root, &plan.readonly)?;
+        crate::protect::mask(&root, &plan.masked)?;
+        if plan.root_readonly {
+            let change = Change { set: attr::RDONLY, ..Change::default() };
+            mount::set_attributes(root.as_fd(), change).what(|| "root.readonly: cannot make the root read-only")?;
+        }
+        let own_pid = proc.own_pid();
+        plan.process.apply_limits(&proc)?;
+        drop(proc);
+        self.enter_root(root)?;
+        drop(old_root);
+        let program = plan.process.become_user()?;
+        // From here on the parent may end without this process ending: it waits for `start`.
+        hull_sys::prctl::set_parent_death_signal(0).what(|| "prctl")?;
+        self.sync.ask(&Ask::Ready)?;
+        self.wait()?;
+        Ok(Ready { program, attributes, pid: own_pid.unwrap_or(0) })
+    }
+
+    /// Waits for the parent's word.
+    fn wait(&self) -> Result<Vec<OwnedFd>> {
+        self.sync.answer()?.ok_or_else(|| Error::new("the runtime is gone"))
+    }
+
+    fn set_names(&self) -> Result<()> {
+        let plan = self.plan;
+        if !plan.hostname.is_empty() {
+            rustix::system::sethostname(plan.hostname.as_bytes()).what(|| "hostname: cannot set it")?;
+        }
+        if !plan.domainname.is_empty() {
+            rustix::system::setdomainname(plan.domainname.as_bytes()).what(|| "domainname: cannot set it")?;
+        }
+        Ok(())
+    }
+
+    /// Cuts the new mount namespace off from the host's, so that nothing made here appears there.
+    fn isolate_mounts(&self) -> Result<Option<OwnedFd>> {
+        if !self.plan.has_mount_ns() {
+            return Ok(None);
+        }
+        let propagation = if self.plan.propagation == 0 { libc::MS_SLAVE | libc::MS_REC } else { self.plan.propagation };
+        let change = || mount::mount_classic(None, c"/", None, propagation, None);
+        match change() {
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {}
+            other => return other.what(|| "cannot set the propagation of \"/\"").map(|()| None),
+        }
+        // hull runs in a chroot whose "/" is no mount point. Joining one's own mount namespace leads to its true
+        // root, which is one; the old root is kept to resolve host paths as the caller sees them.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let old = rustix::fs::open("/", flags, Mode::empty()).what(|| "cannot open \"/\"")?;
+        let cwd = rustix::fs::open(".", flags, Mode::empty()).what(|| "cannot open \".\"")?;
+        let own = rustix::fs::open("/proc/self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .what(|| "cannot open \"/proc/self/ns/mnt\"")?;
+        clone::setns(own.as_fd(), flags::NEWNS).what(|| "cannot enter the root of the mount namespace")?;
+        change().what(|| "cannot set the propagation of \"/\"")?;
+        rustix::process::fchdir(&old).what(|| "cannot return to the old root")?;
+        rustix::process::chroot(".").what(|| "cannot return to the old root")?;
+        rustix::process::fchdir(&cwd).what(|| "cannot return to the working directory")?;
+        Ok(Some(old))
+    }
+
+    /// Makes the root a mount of its own and opens it.
+    fn open_root(&self) -> Result<Root> {
+        let path = match &self.plan.root {
+            RootSource::Host(overlay) => return crate::overlay::build(overlay).map(Root::new),
+            RootSource::Directory(path) => path,
+        };
+        let doing = || format!("root.path: cannot open \"{}\"", path.display());
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(path, flags, Mode::empty()).what(doing)?;
+        if !self.plan.has_mount_ns() {
+            return Ok(Root::new(fd));
+        }
+        if self.plan.propagation & (libc::MS_SHARED | libc::MS_UNBINDABLE) != 0 {
+            make_parent_private(&fd).map_err(|e| e.during(&doing()))?;
+        }
+        let tree = mount::open_tree_clone(fd.as_fd(), c"", true, false).what(doing)?;
+        // pivot_root wants a root that is not shared.
+        let private = Change { propagation: libc::MS_PRIVATE, ..Change::default() };
+        mount::set_attributes(tree.as_fd(), private).what(doing)?;
+        mount::move_mount(tree.as_fd(), fd.as_fd()).what(doing)?;
+        Ok(Root::new(tree))
+    }
+
+    /// Makes the container's root the root of this process, and lets go of the old one.
+    fn enter_root(&self, root: Root) -> Result<()> {
+        let plan = self.plan;
+        rustix::process::fchdir(&root).what(|| "cannot enter the root")?;
+        if !plan.has_mount_ns() {
+            rustix::process::chroot(".").what(|| "cannot chroot")?;
+        } else if plan.no_pivot {
+            mount::mount_classic(Some(c"."), c"/", None, libc::MS_MOVE, None).what(|| "cannot move the root to \"/\"")?;
+            rustix::process::chroot(".").what(|| "cannot chroot")?;
+        } else {
+            mount::pivot_root_here()
+                .what(|| "cannot pivot_root (a root on the initial ramfs needs --no-pivot)")?;
+            // The old root lies on top now. Its unmounting must not reach the host.
+            mount::mount_classic(None, c".", None, libc::MS_SLAVE | libc::MS_REC, None)
+                .what(|| "cannot detach the old root from the host")?;
+            mount::unmount(c".", libc::MNT_DETACH).what(|| "cannot unmount the old root")?;
+        }
+        rustix::process::chdir("/").what(|| "cannot enter \"/\"")?;
+        let late = plan.propagation & (libc::MS_SHARED | libc::MS_UNBINDABLE) != 0 && plan.has_mount_ns();
+        if late {
+            mount::mount_classic(None, c"/", None, plan.propagation, None)
+                .what(|| "linux.rootfsPropagation: cannot set it")?;
+        }
+        Ok(())
+    }
+
+    /// Waits at the gate; from then on the one who opened it hears of errors.
+    fn wait_for_start(&mut self) -> Result<()> {
+        let Some(gate) = self.gate.take() else { return Ok(()) };
+        loop {
+            let connection = hull_sys::socket::accept(gate.as_fd()).what(|| "cannot wait for start")?;
+            let caller = Sync::new(connection);
+            // A caller that goes away without a word did not start anything.
+            if caller.answer()?.is_some() {
+                self.sync = caller;
+                return Ok(());
+            }
+        }
+    }
+
+    fn start_hooks(&self, pid: i32) -> Result<()> {
+        let plan = self.plan;
+        let env: Vec<(String, String)> = plan
+            .process
+            .env
+            .iter()
+            .filter_map(|e| e.to_str().ok()?.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned())))
+            .collect();
+        run_hooks(plan, "startContainer", &plan.start_container, pid, "created", &env)
+    }
+}
+
+/// Enters the v1 groups. A lone thread that moves itself by `tasks` spares the kernel the wait for all others that
+/// a move of a process by its parent costs: microseconds in place of milliseconds.
+pub(crate) fn enter_groups(files: &mut Vec<OwnedFd>) -> Result<()> {
+    for file in files.drain(..) {
+        rustix::io::write(&file, b"0").what(|| "cannot enter the container's cgroup")?;
+    }
+    Ok(())
+}
+
+fn run_hooks(
+    plan: &Plan,
+    point: &str,
+    hooks: &[hull_spec::Hook],
+    pid: i32,
+    status: &str,
+    env: &[(String, String)],
+) -> Result<()> {
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    let mut state = plan.hook_state.clone();
+    state["pid"] = pid.into();
+    state["status"] = status.into();
+    crate::hooks::run_all(point, hooks, state.to_string().as_bytes(), env)
+}
+
+/// Keeps what is mounted on the root from appearing on the host where the whole tree is shared: the mount that
+/// holds the root's directory is made private.
+fn make_parent_private(root: &OwnedFd) -> Result<()> {
+    const MOUNT_ROOT: u64 = 0x2000;
+    let mut dir = rustix::io::dup(root).what(|| "dup")?;
+    loop {
+        let flags = AtFlags::EMPTY_PATH;
+        let st = rustix::fs::statx(&dir, "", flags, rustix::fs::StatxFlags::empty()).what(|| "statx")?;
+        if st.stx_attributes.bits() & MOUNT_ROOT != 0 {
+            let change = Change { propagation: libc::MS_PRIVATE, ..Change::default() };
+            return mount::set_attributes(dir.as_fd(), change).what(|| "cannot make the mount below it private");
+        }
+        dir = rustix::fs::openat(&dir, "..", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .what(|| "cannot open the directory above")?;
+    }
+}

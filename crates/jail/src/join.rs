@@ -1,0 +1,110 @@
+//! The way of a process that exec adds: join the container's namespaces, become the user, execute.
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+
+use hull_sys::clone::{self, Side, flags};
+
+use crate::error::{Context as _, Error, Result};
+use crate::process::{HostProc, ProcessPlan};
+use crate::root::Root;
+use crate::sync::{Ask, Sync};
+
+/// What an added process is given.
+#[derive(Debug)]
+pub struct Join<'a> {
+    /// Identity, limits, program.
+    pub process: &'a ProcessPlan,
+    /// Its end of the socket to the parent.
+    pub sync: Sync,
+    /// The container's first process.
+    pub target: BorrowedFd<'a>,
+    /// CLONE_NEW* of the namespaces that differ from hull's.
+    pub namespaces: u64,
+    /// The container's root where it has no mount namespace of its own.
+    pub chroot: Option<OwnedFd>,
+    /// Whether a process in between must enter the PID namespace first, as an ordinary user's hull can't.
+    pub stage: bool,
+    /// v2 cgroup for a child made by the process in between.
+    pub cgroup: Option<BorrowedFd<'a>>,
+    /// The `tasks` file of each v1 group, for this process to enter by itself.
+    pub task_files: Vec<OwnedFd>,
+}
+
+impl Join<'_> {
+    /// Becomes the workload. Never returns.
+    pub fn run(mut self) -> ! {
+        let error = match self.prepare() {
+            Err(e) => e,
+            Ok((program, attributes)) => self.process.exec(&program, &attributes, &self.sync),
+        };
+        let _ = self.sync.ask(&Ask::Failed(error.to_string()));
+        clone::exit_now(255)
+    }
+
+    fn prepare(&mut self) -> Result<(crate::process::Program, crate::process::Attributes)> {
+        hull_sys::signal::reset();
+        hull_sys::prctl::set_parent_death_signal(libc::SIGKILL).what(|| "prctl")?;
+        let proc = HostProc::open()?;
+        let attributes = self.process.attributes(&proc)?;
+        self.process.apply_limits(&proc)?;
+        drop(proc);
+        // From here on the container's processes can see this one: they must not be able to trace it or to look at
+        // its descriptors (CVE-2016-9962).
+        hull_sys::prctl::set_dumpable(false).what(|| "cannot make the process undumpable")?;
+        let doing = || "cannot join the container's namespaces";
+        let mut namespaces = self.namespaces;
+        if self.stage {
+            let first = namespaces & (flags::NEWUSER | flags::NEWPID);
+            clone::setns(self.target, first).what(doing)?;
+            namespaces &= !first;
+            // SAFETY: this process came from a clone of a process with one thread, and has one itself.
+            match unsafe { clone::clone3(flags::PARENT, self.cgroup) }.what(|| "cannot make the process")? {
+                Side::Parent(child) => {
+                    self.sync.ask(&Ask::Staged(child.pid, child.pidfd))?;
+                    clone::exit_now(0)
+                }
+                Side::Child => {
+                    hull_sys::prctl::set_parent_death_signal(libc::SIGKILL).what(|| "prctl")?;
+                    self.wait()?;
+                }
+            }
+        }
+        crate::init::enter_groups(&mut self.task_files)?;
+        if namespaces != 0 {
+            clone::setns(self.target, namespaces).what(doing)?;
+        }
+        if self.namespaces & flags::NEWUSER != 0 {
+            crate::stage::become_root()?;
+        }
+        rustix::process::setsid().what(|| "cannot begin a session")?;
+        if let Some(root) = self.chroot.take() {
+            rustix::process::fchdir(&root).what(|| "cannot enter the container's root")?;
+            rustix::process::chroot(".").what(|| "cannot enter the container's root")?;
+        }
+        if let Some(name) = &self.process.keyring {
+            match hull_sys::key::new_session_keyring(name) {
+                Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {}
+                other => other.what(|| "cannot make a session keyring")?,
+            }
+        }
+        if self.process.terminal {
+            let here = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+            let root = Root::new(here.what(|| "cannot open the container's root")?);
+            crate::terminal::set_up(&root, self.process, &self.sync, false)?;
+        }
+        // No descriptor of the host's may serve as a working directory (CVE-2024-21626).
+        rustix::process::chdir(Path::new("/")).what(|| "cannot enter \"/\"")?;
+        let program = self.process.become_user()?;
+        hull_sys::prctl::set_parent_death_signal(0).what(|| "prctl")?;
+        self.sync.ask(&Ask::Ready)?;
+        self.wait()?;
+        Ok((program, attributes))
+    }
+
+    fn wait(&self) -> Result<Vec<OwnedFd>> {
+        self.sync.answer()?.ok_or_else(|| Error::new("the runtime is gone"))
+    }
+}

@@ -1,0 +1,582 @@
+//! The plan: all that the child must do, in order, as plain data.
+//!
+//! Made from a checked config.json before anything exists on the host. Whatever can be refused is refused here; the
+//! child that walks the plan decides nothing.
+
+use std::ffi::CString;
+use std::path::{Path, PathBuf};
+
+use hull_spec::mountopts::{self, MountOptions};
+use hull_spec::{Linux, Mount, NamespaceKind, Process, Spec};
+use hull_sys::clone::flags;
+
+use crate::caps::Sets;
+use crate::error::{Error, Result};
+use crate::overlay::HostOverlay;
+use crate::process::{Filter, ProcessPlan};
+
+/// A namespace to join.
+#[derive(Debug, Clone)]
+pub struct Join {
+    /// Its CLONE_NEW* flag.
+    pub flag: u64,
+    /// Its file.
+    pub path: PathBuf,
+}
+
+/// Where the root file system comes from.
+#[derive(Debug)]
+pub enum RootSource {
+    /// A directory of the host.
+    Directory(PathBuf),
+    /// The host's own tree, every write of which goes to memory (`hull do`).
+    Host(HostOverlay),
+}
+
+/// One mount.
+#[derive(Debug)]
+pub struct MountPlan {
+    /// From the container's root, cleaned of "." and "..".
+    pub target: PathBuf,
+    /// File system type; empty for binds.
+    pub kind: String,
+    /// Source.
+    pub source: String,
+    /// Options, read.
+    pub options: MountOptions,
+    /// Index into the id-mapping user namespaces that the parent made.
+    pub idmap: Option<usize>,
+}
+
+/// One device node.
+#[derive(Debug, Clone)]
+pub struct DevicePlan {
+    /// From the container's root.
+    pub path: PathBuf,
+    /// File type bits: S_IFCHR, S_IFBLK, S_IFIFO.
+    pub kind: u32,
+    /// Device number.
+    pub number: (u32, u32),
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub owner: (u32, u32),
+}
+
+/// A hierarchy of control groups, as a mount of type "cgroup" shows it.
+#[derive(Debug, Clone)]
+pub struct Hierarchy {
+    /// Directory name below the mount, such as "cpu,cpuacct"; empty for a pure v2 host.
+    pub name: String,
+    /// Mount options that select it: "cpu,cpuacct" or "name=systemd"; empty for v2.
+    pub selector: String,
+    /// The host's mount point.
+    pub mountpoint: PathBuf,
+    /// The container's group, below the mount point.
+    pub group: PathBuf,
+}
+
+/// How a new user namespace is mapped.
+#[derive(Debug, Clone, Default)]
+pub struct UserMaps {
+    /// Users.
+    pub uids: Vec<hull_spec::IdMapping>,
+    /// Groups.
+    pub gids: Vec<hull_spec::IdMapping>,
+}
+
+/// All that the child does.
+#[derive(Debug)]
+pub struct Plan {
+    /// CLONE_NEW* flags of new namespaces, without the cgroup namespace.
+    pub new: u64,
+    /// A new cgroup namespace, made when the process is in its group.
+    pub new_cgroup_ns: bool,
+    /// Namespaces to join.
+    pub joins: Vec<Join>,
+    /// Maps of a new user namespace.
+    pub maps: Option<UserMaps>,
+    /// Whether the container is in a user namespace other than hull's, new or joined.
+    pub in_userns: bool,
+    /// Lines for timens_offsets.
+    pub time_offsets: Vec<String>,
+    /// The root.
+    pub root: RootSource,
+    /// Read-only root.
+    pub root_readonly: bool,
+    /// MS_* of linux.rootfsPropagation; 0 is the default.
+    pub propagation: u64,
+    /// Move the mount and chroot instead of pivot_root.
+    pub no_pivot: bool,
+    /// Mounts.
+    pub mounts: Vec<MountPlan>,
+    /// Mappings of id-mapped mounts.
+    pub idmaps: Vec<UserMaps>,
+    /// Hierarchies shown by a mount of type "cgroup".
+    pub hierarchies: Vec<Hierarchy>,
+    /// Devices; none where /dev is the host's own.
+    pub devices: Option<Vec<DevicePlan>>,
+    /// Masked paths.
+    pub masked: Vec<PathBuf>,
+    /// Read-only paths.
+    pub readonly: Vec<PathBuf>,
+    /// Host name.
+    pub hostname: String,
+    /// Domain name.
+    pub domainname: String,
+    /// Sysctls: path below /proc/sys, value.
+    pub sysctls: Vec<(String, String)>,
+    /// Whether the parent has hooks or devices to place between mounts and pivot.
+    pub parent_hooks: bool,
+    /// Hooks in the container's namespaces, before pivot_root.
+    pub create_container: Vec<hull_spec::Hook>,
+    /// Hooks in the container's namespaces, before the program.
+    pub start_container: Vec<hull_spec::Hook>,
+    /// The state document for hooks, with the process id left to be filled in.
+    pub hook_state: serde_json::Value,
+    /// Bring loopback up (`hull do`).
+    pub loopback: bool,
+    /// Network devices that the parent moves in: host name, name inside.
+    pub net_devices: Vec<(String, String)>,
+    /// SELinux context of mounts.
+    pub mount_label: Option<String>,
+    /// The process.
+    pub process: ProcessPlan,
+}
+
+/// What the plan needs to know beside config.json.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// Root path, absolute.
+    pub rootfs: PathBuf,
+    /// `--no-pivot`.
+    pub no_pivot: bool,
+    /// Name of the session keyring; `None` by `--no-new-keyring`.
+    pub keyring: Option<String>,
+    /// Descriptors after 2 that the workload inherits.
+    pub preserve_fds: u32,
+    /// Hierarchies of control groups.
+    pub hierarchies: Vec<Hierarchy>,
+    /// More environment: LISTEN_FDS and the like.
+    pub extra_env: Vec<String>,
+    /// State document for hooks.
+    pub hook_state: serde_json::Value,
+    /// Whether hull itself runs without privileges.
+    pub rootless: bool,
+}
+
+const RLIMITS: [&str; 16] = [
+    "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_DATA", "RLIMIT_STACK", "RLIMIT_CORE", "RLIMIT_RSS", "RLIMIT_NPROC",
+    "RLIMIT_NOFILE", "RLIMIT_MEMLOCK", "RLIMIT_AS", "RLIMIT_LOCKS", "RLIMIT_SIGPENDING", "RLIMIT_MSGQUEUE",
+    "RLIMIT_NICE", "RLIMIT_RTPRIO", "RLIMIT_RTTIME",
+];
+
+pub(crate) fn rlimit_name(number: u32) -> &'static str {
+    RLIMITS.get(number as usize).copied().unwrap_or("RLIMIT_?")
+}
+
+/// The CLONE_NEW* flag of a kind of namespace.
+pub fn flag_of(kind: NamespaceKind) -> u64 {
+    match kind {
+        NamespaceKind::Mount => flags::NEWNS,
+        NamespaceKind::Pid => flags::NEWPID,
+        NamespaceKind::Network => flags::NEWNET,
+        NamespaceKind::Uts => flags::NEWUTS,
+        NamespaceKind::Ipc => flags::NEWIPC,
+        NamespaceKind::User => flags::NEWUSER,
+        NamespaceKind::Cgroup => flags::NEWCGROUP,
+        NamespaceKind::Time => flags::NEWTIME,
+    }
+}
+
+fn cstring(field: &str, text: &str) -> Result<CString> {
+    CString::new(text).map_err(|_| Error::new(format!("{field}: \"{text}\": must not contain a NUL byte")))
+}
+
+/// Resolves "." and ".." in the text alone and makes the path absolute.
+pub fn clean(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::from("/");
+    for part in path.components() {
+        match part {
+            std::path::Component::Normal(name) => clean.push(name),
+            std::path::Component::ParentDir => {
+                clean.pop();
+            }
+            _ => {}
+        }
+    }
+    clean
+}
+
+impl Plan {
+    /// Lays the plan out. `filter` is the compiled linux.seccomp; `warnings` receives what runc warns of too.
+    ///
+    /// # Errors
+    /// For a value that can't be honoured, by its field.
+    pub fn new(spec: &Spec, process: &Process, filter: Option<Filter>, options: Options, warnings: &mut Vec<String>) -> Result<Plan> {
+        let linux = spec.linux();
+        let linux = linux.as_ref();
+        let mut new = 0;
+        let mut joins = Vec::new();
+        for ns in &linux.namespaces {
+            let flag = flag_of(ns.kind);
+            match &ns.path {
+                Some(path) if !path.as_os_str().is_empty() => joins.push(Join { flag, path: path.clone() }),
+                _ => new |= flag,
+            }
+        }
+        let new_cgroup_ns = new & flags::NEWCGROUP != 0;
+        new &= !flags::NEWCGROUP;
+        let new_user = new & flags::NEWUSER != 0;
+        let in_userns = new_user || joins.iter().any(|j| j.flag == flags::NEWUSER);
+        let maps = new_user.then(|| UserMaps { uids: linux.uid_mappings.clone(), gids: linux.gid_mappings.clone() });
+        let mut idmaps = Vec::new();
+        let mut mounts = Vec::with_capacity(spec.mounts.len());
+        for (index, mount) in spec.mounts.iter().enumerate() {
+            mounts.push(mount_plan(index, mount, linux, &mut idmaps)?);
+        }
+        // A bind of the host's /dev is complete already, and must not be written to.
+        let own_dev = !mounts.iter().any(|m| m.target == Path::new("/dev") && m.options.bind);
+        let hooks = spec.hooks.clone().unwrap_or_default();
+        let mut plan_process = process_plan(process, filter, warnings)?;
+        for extra in &options.extra_env {
+            plan_process.env.push(cstring("environment", extra)?);
+        }
+        plan_process.keyring = options.keyring.as_deref().map(|k| cstring("container id", k)).transpose()?;
+        plan_process.preserve_fds = options.preserve_fds;
+        plan_process.personality = personality(linux)?;
+        plan_process.mempolicy = memory_policy(linux)?;
+        if options.rootless && plan_process.groups.as_ref().is_some_and(Vec::is_empty) {
+            // setgroups is denied to an ordinary user's namespace, and there is nothing to set.
+            plan_process.groups = None;
+        }
+        Ok(Plan {
+            new,
+            new_cgroup_ns,
+            joins,
+            maps,
+            in_userns,
+            time_offsets: time_offsets(linux),
+            root: RootSource::Directory(options.rootfs),
+            root_readonly: spec.root.as_ref().is_some_and(|r| r.readonly),
+            propagation: propagation(&linux.rootfs_propagation)?,
+            no_pivot: options.no_pivot,
+            mounts,
+            idmaps,
+            hierarchies: options.hierarchies,
+            devices: own_dev.then(|| devices(linux)).transpose()?,
+            masked: linux.masked_paths.iter().map(PathBuf::from).collect(),
+            readonly: linux.readonly_paths.iter().map(PathBuf::from).collect(),
+            hostname: spec.hostname.clone(),
+            domainname: spec.domainname.clone(),
+            sysctls: linux.sysctl.iter().map(|(k, v)| (sysctl_path(k), v.clone())).collect(),
+            parent_hooks: !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() || !linux.net_devices.is_empty(),
+            create_container: hooks.create_container,
+            start_container: hooks.start_container,
+            hook_state: options.hook_state,
+            loopback: false,
+            net_devices: linux
+                .net_devices
+                .iter()
+                .map(|(host, d)| (host.clone(), if d.name.is_empty() { host.clone() } else { d.name.clone() }))
+                .collect(),
+            mount_label: Some(linux.mount_label.clone()).filter(|l| !l.is_empty()),
+            process: plan_process,
+        })
+    }
+
+    /// Whether the container gets a mount namespace that is not hull's.
+    pub fn has_mount_ns(&self) -> bool {
+        self.new & flags::NEWNS != 0 || self.joins.iter().any(|j| j.flag == flags::NEWNS)
+    }
+
+    /// Whether a process in between must join or set up namespaces before the last clone.
+    pub fn needs_stage(&self) -> bool {
+        let joins_pid_or_time = self.joins.iter().any(|j| j.flag & (flags::NEWPID | flags::NEWTIME | flags::NEWUSER) != 0);
+        joins_pid_or_time || !self.time_offsets.is_empty() || (self.new & flags::NEWUSER != 0 && !self.joins.is_empty())
+    }
+}
+
+fn mount_plan(index: usize, mount: &Mount, linux: &Linux, idmaps: &mut Vec<UserMaps>) -> Result<MountPlan> {
+    let options = mountopts::parse(&mount.options, &mount.kind)
+        .map_err(|e| Error::new(format!("mounts[{index}].options: {e}")))?;
+    let target = clean(&mount.destination);
+    check_proc_target(index, &target, mount, &options)?;
+    let own = !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty();
+    let idmap = if own {
+        idmaps.push(UserMaps { uids: mount.uid_mappings.clone(), gids: mount.gid_mappings.clone() });
+        Some(idmaps.len() - 1)
+    } else if options.idmap || options.ridmap {
+        idmaps.push(UserMaps { uids: linux.uid_mappings.clone(), gids: linux.gid_mappings.clone() });
+        Some(idmaps.len() - 1)
+    } else {
+        None
+    };
+    let kind = if options.bind { String::new() } else { mount.kind.clone() };
+    if kind.is_empty() && !options.bind {
+        return Err(Error::new(format!("mounts[{index}].type: must be given, or options must have bind or rbind")));
+    }
+    Ok(MountPlan { target, kind, source: mount.source.clone(), options, idmap })
+}
+
+/// Files that may be mounted inside /proc: those that container managers fake, such as lxcfs.
+const PROC_TARGETS: [&str; 11] = [
+    "cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo", "sys/kernel/ns_last_pid",
+    "sys/crypto/fips_enabled", "net/dev",
+];
+
+fn check_proc_target(index: usize, target: &Path, mount: &Mount, options: &MountOptions) -> Result<()> {
+    let Ok(inside) = target.strip_prefix("/proc") else { return Ok(()) };
+    if inside.as_os_str().is_empty() {
+        // Whatever stands at /proc must be a procfs, or labels would be written to a fake (CVE-2019-16884).
+        return if mount.kind == "proc" || options.bind {
+            Ok(())
+        } else {
+            Err(Error::new(format!(
+                "mounts[{index}]: type \"{}\" at \"/proc\": only a mount of type \"proc\" or a bind of one may be there",
+                mount.kind
+            )))
+        };
+    }
+    if PROC_TARGETS.iter().any(|p| inside == Path::new(p)) {
+        return Ok(());
+    }
+    Err(Error::new(format!(
+        "mounts[{index}].destination: \"{}\" cannot be mounted because it is inside /proc",
+        mount.destination.display()
+    )))
+}
+
+/// Reads a process object; used for exec too.
+///
+/// # Errors
+/// For a value that can't be honoured, by its field.
+pub fn process_plan(process: &Process, filter: Option<Filter>, warnings: &mut Vec<String>) -> Result<ProcessPlan> {
+    let mut unknown = Vec::new();
+    let caps = process.capabilities.as_ref().map(|c| Sets::new(c, &mut unknown));
+    if !unknown.is_empty() {
+        warnings.push(format!("ignoring unknown or unavailable capabilities: [{}]", unknown.join(" ")));
+    }
+    let strings = |field: &str, list: &[String]| list.iter().map(|s| cstring(field, s)).collect::<Result<Vec<_>>>();
+    let rlimits = process
+        .rlimits
+        .iter()
+        .map(|r| match RLIMITS.iter().position(|n| *n == r.kind) {
+            Some(n) => Ok((n as u32, r.soft, r.hard)),
+            None => Err(Error::new(format!("process.rlimits: unknown type \"{}\"", r.kind))),
+        })
+        .collect::<Result<_>>()?;
+    let label = |text: &String| Some(text.clone()).filter(|t| !t.is_empty());
+    let cpus = process.exec_cpu_affinity.as_ref().map(|a| a.r#final.as_str()).filter(|t| !t.is_empty());
+    Ok(ProcessPlan {
+        args: strings("process.args", &process.args)?,
+        env: strings("process.env", &environment(&process.env))?,
+        cwd: process.cwd.clone(),
+        uid: process.user.uid,
+        gid: process.user.gid,
+        groups: Some(process.user.additional_gids.clone()),
+        umask: process.user.umask,
+        caps,
+        rlimits,
+        no_new_privs: process.no_new_privileges,
+        apparmor: label(&process.apparmor_profile),
+        selinux: label(&process.selinux_label),
+        oom_score_adj: process.oom_score_adj,
+        scheduler: process.scheduler.as_ref().map(scheduler).transpose()?,
+        io_priority: process.io_priority.as_ref().map(io_priority).transpose()?,
+        personality: None,
+        mempolicy: None,
+        cpus: cpus.map(|text| bit_list("process.execCPUAffinity.final", text)).transpose()?,
+        terminal: process.terminal,
+        console_size: process.console_size.map(|s| (s.height.min(65535) as u16, s.width.min(65535) as u16)),
+        filter,
+        keyring: None,
+        preserve_fds: 0,
+    })
+}
+
+/// Later entries of one name win, as in a shell; the first place is kept.
+fn environment(env: &[String]) -> Vec<String> {
+    let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+    let mut kept: Vec<String> = Vec::with_capacity(env.len());
+    for entry in env {
+        match kept.iter_mut().find(|k| name(k) == name(entry)) {
+            Some(slot) => slot.clone_from(entry),
+            None => kept.push(entry.clone()),
+        }
+    }
+    kept
+}
+
+/// Reads a list such as "0-3,7" into a bit mask.
+///
+/// # Errors
+/// For a list that is none.
+pub fn bit_list(field: &str, text: &str) -> Result<Vec<u64>> {
+    let bad = || Error::new(format!("{field}: \"{text}\": must be a list of numbers and ranges such as 0-3,7"));
+    let mut mask = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let first: usize = first.trim().parse().map_err(|_| bad())?;
+        let last: usize = last.trim().parse().map_err(|_| bad())?;
+        if first > last || last >= 8192 {
+            return Err(bad());
+        }
+        for bit in first..=last {
+            if mask.len() <= bit / 64 {
+                mask.resize(bit / 64 + 1, 0);
+            }
+            mask[bit / 64] |= 1 << (bit % 64);
+        }
+    }
+    if mask.is_empty() { Err(bad()) } else { Ok(mask) }
+}
+
+fn named(field: &str, table: &[(&str, u64)], name: &str) -> Result<u64> {
+    table.iter().find(|(n, _)| *n == name).map(|(_, v)| *v).ok_or_else(|| {
+        let all: Vec<_> = table.iter().map(|(n, _)| *n).collect();
+        Error::new(format!("{field}: \"{name}\": must be one of {}", all.join(", ")))
+    })
+}
+
+fn scheduler(s: &hull_spec::Scheduler) -> Result<hull_sys::sched::SchedAttr> {
+    const POLICIES: [(&str, u64); 7] = [
+        ("SCHED_OTHER", 0), ("SCHED_FIFO", 1), ("SCHED_RR", 2), ("SCHED_BATCH", 3), ("SCHED_ISO", 4),
+        ("SCHED_IDLE", 5), ("SCHED_DEADLINE", 6),
+    ];
+    const FLAGS: [(&str, u64); 7] = [
+        ("SCHED_FLAG_RESET_ON_FORK", 1), ("SCHED_FLAG_RECLAIM", 2), ("SCHED_FLAG_DL_OVERRUN", 4),
+        ("SCHED_FLAG_KEEP_POLICY", 8), ("SCHED_FLAG_KEEP_PARAMS", 16), ("SCHED_FLAG_UTIL_CLAMP_MIN", 32),
+        ("SCHED_FLAG_UTIL_CLAMP_MAX", 64),
+    ];
+    let mut bits = 0;
+    for flag in &s.flags {
+        bits |= named("process.scheduler.flags", &FLAGS, flag)?;
+    }
+    Ok(hull_sys::sched::SchedAttr {
+        size: 0,
+        policy: named("process.scheduler.policy", &POLICIES, &s.policy)? as u32,
+        flags: bits,
+        nice: s.nice,
+        priority: s.priority as u32,
+        runtime: s.runtime,
+        deadline: s.deadline,
+        period: s.period,
+    })
+}
+
+fn io_priority(p: &hull_spec::IoPriority) -> Result<(u32, u32)> {
+    const CLASSES: [(&str, u64); 3] = [("IOPRIO_CLASS_RT", 1), ("IOPRIO_CLASS_BE", 2), ("IOPRIO_CLASS_IDLE", 3)];
+    Ok((named("process.ioPriority.class", &CLASSES, &p.class)? as u32, p.priority as u32))
+}
+
+fn personality(linux: &Linux) -> Result<Option<u64>> {
+    const DOMAINS: [(&str, u64); 2] = [("LINUX", 0), ("LINUX32", 8)];
+    linux.personality.as_ref().map(|p| named("linux.personality.domain", &DOMAINS, &p.domain)).transpose()
+}
+
+fn memory_policy(linux: &Linux) -> Result<Option<(i32, Vec<u64>)>> {
+    const MODES: [(&str, u64); 7] = [
+        ("MPOL_DEFAULT", 0), ("MPOL_PREFERRED", 1), ("MPOL_BIND", 2), ("MPOL_INTERLEAVE", 3), ("MPOL_LOCAL", 4),
+        ("MPOL_PREFERRED_MANY", 5), ("MPOL_WEIGHTED_INTERLEAVE", 6),
+    ];
+    const FLAGS: [(&str, u64); 3] =
+        [("MPOL_F_STATIC_NODES", 1 << 15), ("MPOL_F_RELATIVE_NODES", 1 << 14), ("MPOL_F_NUMA_BALANCING", 1 << 13)];
+    let Some(policy) = &linux.memory_policy else { return Ok(None) };
+    let mut mode = named("linux.memoryPolicy.mode", &MODES, &policy.mode)?;
+    for flag in &policy.flags {
+        mode |= named("linux.memoryPolicy.flags", &FLAGS, flag)?;
+    }
+    let nodes = if policy.nodes.is_empty() { vec![] } else { bit_list("linux.memoryPolicy.nodes", &policy.nodes)? };
+    Ok(Some((mode as i32, nodes)))
+}
+
+fn propagation(name: &str) -> Result<u64> {
+    let rec = libc::MS_REC;
+    const NAMES: [(&str, u64); 9] = [
+        ("", 0), ("private", libc::MS_PRIVATE), ("slave", libc::MS_SLAVE), ("shared", libc::MS_SHARED),
+        ("unbindable", libc::MS_UNBINDABLE), ("rprivate", libc::MS_PRIVATE | libc::MS_REC),
+        ("rslave", libc::MS_SLAVE | libc::MS_REC), ("rshared", libc::MS_SHARED | libc::MS_REC),
+        ("runbindable", libc::MS_UNBINDABLE | libc::MS_REC),
+    ];
+    // The whole tree takes the propagation, whether or not the name says so: peers read "private" as recursive.
+    named("linux.rootfsPropagation", &NAMES, name).map(|p| if p == 0 { 0 } else { p | rec })
+}
+
+fn time_offsets(linux: &Linux) -> Vec<String> {
+    linux.time_offsets.iter().map(|(clock, o)| format!("{clock} {} {}\n", o.secs, o.nanosecs)).collect()
+}
+
+/// "net.ipv4.ip_forward" and "net/ipv4/ip_forward" name one file; a name with "/" keeps its dots.
+fn sysctl_path(key: &str) -> String {
+    if key.contains('/') { format!("sys/{key}") } else { format!("sys/{}", key.replace('.', "/")) }
+}
+
+/// The nodes that every container has (config-linux.md, "Default Devices").
+const DEFAULT_DEVICES: [(&str, (u32, u32)); 6] =
+    [("null", (1, 3)), ("zero", (1, 5)), ("full", (1, 7)), ("random", (1, 8)), ("urandom", (1, 9)), ("tty", (5, 0))];
+
+fn devices(linux: &Linux) -> Result<Vec<DevicePlan>> {
+    let mut list: Vec<DevicePlan> = DEFAULT_DEVICES
+        .iter()
+        .map(|(name, number)| DevicePlan {
+            path: Path::new("/dev").join(name),
+            kind: libc::S_IFCHR,
+            number: *number,
+            mode: 0o666,
+            owner: (0, 0),
+        })
+        .collect();
+    for (index, device) in linux.devices.iter().enumerate() {
+        let kind = match device.kind.as_str() {
+            "c" | "u" => libc::S_IFCHR,
+            "b" => libc::S_IFBLK,
+            "p" => libc::S_IFIFO,
+            other => return Err(Error::new(format!("linux.devices[{index}].type: \"{other}\": must be c, b, u or p"))),
+        };
+        let path = clean(&device.path);
+        let number = |n: Option<i64>| n.unwrap_or(0).clamp(0, u32::MAX.into()) as u32;
+        let plan = DevicePlan {
+            path: path.clone(),
+            kind,
+            number: (number(device.major), number(device.minor)),
+            mode: device.file_mode.unwrap_or(0o666) & 0o7777,
+            owner: (device.uid.unwrap_or(0), device.gid.unwrap_or(0)),
+        };
+        list.retain(|d| d.path != path);
+        list.push(plan);
+    }
+    Ok(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_bits() {
+        assert_eq!(bit_list("f", "0-3,7").unwrap(), vec![0b1000_1111]);
+        assert_eq!(bit_list("f", "64").unwrap(), vec![0, 1]);
+        for bad in ["", "a", "3-1", "-1", "1-", "99999"] {
+            assert!(bit_list("f", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn paths_are_cleaned_at_the_root() {
+        assert_eq!(clean(Path::new("/a/../../b/./c")), Path::new("/b/c"));
+        assert_eq!(clean(Path::new("relative/x")), Path::new("/relative/x"));
+    }
+
+    #[test]
+    fn the_last_value_of_a_variable_wins() {
+        let env = ["A=1", "B=2", "A=3"].map(String::from);
+        assert_eq!(environment(&env), ["A=3", "B=2"]);
+    }
+
+    #[test]
+    fn sysctl_names() {
+        assert_eq!(sysctl_path("net.ipv4.ip_forward"), "sys/net/ipv4/ip_forward");
+        assert_eq!(sysctl_path("net/ipv4/conf/eth0.1/x"), "sys/net/ipv4/conf/eth0.1/x");
+    }
+}

@@ -1,0 +1,393 @@
+//! The workload's own process: who it is, what it may do, and the exec.
+//!
+//! Used by the container's first process and by those that exec adds. Everything here runs inside the new root.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use hull_sys::creds::{self, CapSets};
+use hull_sys::sched::SchedAttr;
+
+use crate::caps::{SYS_ADMIN, Sets};
+use crate::error::{Context as _, Error, Result};
+use crate::sync::{Ask, Sync};
+
+/// A filter ready to load.
+#[derive(Debug)]
+pub struct Filter {
+    /// Classic BPF.
+    pub program: Vec<hull_sys::seccomp::Instruction>,
+    /// Flags of seccomp(2).
+    pub flags: u64,
+    /// Whether a listener is to be handed to an agent.
+    pub listener: bool,
+}
+
+/// What a process is given before it runs.
+#[derive(Debug, Default)]
+pub struct ProcessPlan {
+    /// Program and arguments.
+    pub args: Vec<CString>,
+    /// Environment.
+    pub env: Vec<CString>,
+    /// Working directory.
+    pub cwd: PathBuf,
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Supplementary groups; `None` leaves them as they are.
+    pub groups: Option<Vec<u32>>,
+    /// File mode creation mask.
+    pub umask: Option<u32>,
+    /// Capability sets; `None` where config.json has none: the process gets none.
+    pub caps: Option<Sets>,
+    /// Resource limits: number, soft, hard.
+    pub rlimits: Vec<(u32, u64, u64)>,
+    /// PR_SET_NO_NEW_PRIVS.
+    pub no_new_privs: bool,
+    /// AppArmor profile.
+    pub apparmor: Option<String>,
+    /// SELinux label.
+    pub selinux: Option<String>,
+    /// OOM score.
+    pub oom_score_adj: Option<i32>,
+    /// Scheduler.
+    pub scheduler: Option<SchedAttr>,
+    /// I/O priority: class, level.
+    pub io_priority: Option<(u32, u32)>,
+    /// Execution domain.
+    pub personality: Option<u64>,
+    /// NUMA policy: mode, nodes.
+    pub mempolicy: Option<(i32, Vec<u64>)>,
+    /// CPUs to run on from now on.
+    pub cpus: Option<Vec<u64>>,
+    /// A terminal is wanted.
+    pub terminal: bool,
+    /// Its size, rows and columns.
+    pub console_size: Option<(u16, u16)>,
+    /// Filter.
+    pub filter: Option<Filter>,
+    /// Name of the session keyring; `None` keeps the caller's.
+    pub keyring: Option<CString>,
+    /// How many descriptors after 2 the workload inherits.
+    pub preserve_fds: u32,
+}
+
+/// Host files that are needed late, opened while the host's /proc is still what is seen.
+#[derive(Debug, Default)]
+pub(crate) struct Attributes {
+    apparmor: Option<OwnedFd>,
+    selinux: Option<OwnedFd>,
+}
+
+/// The host's procfs, proven to be one. Everything about processes and sysctls goes through this descriptor, so
+/// that nothing mounted over /proc later can redirect a write (CVE-2019-16884, CVE-2025-52881).
+#[derive(Debug)]
+pub(crate) struct HostProc(OwnedFd);
+
+impl HostProc {
+    pub(crate) fn open() -> Result<HostProc> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open("/proc", flags, Mode::empty()).what(|| "cannot open \"/proc\"")?;
+        if hull_sys::fs::magic_of(&fd).what(|| "cannot examine \"/proc\"")? != hull_sys::fs::PROC_MAGIC {
+            return Err(Error::new("\"/proc\" is not a procfs: mount one for hull to work"));
+        }
+        Ok(HostProc(fd))
+    }
+
+    pub(crate) fn open_file(&self, path: &str, flags: OFlags) -> Result<OwnedFd> {
+        use rustix::fs::ResolveFlags;
+        // "self" and "thread-self" are plain links here; a mount inside procfs would be another's doing.
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
+        rustix::fs::openat2(&self.0, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+            .what(|| format!("cannot open \"/proc/{path}\""))
+    }
+
+    pub(crate) fn write(&self, path: &str, value: &str) -> Result<()> {
+        let fd = self.open_file(path, OFlags::WRONLY)?;
+        rustix::io::write(&fd, value.as_bytes()).map(drop).what(|| format!("cannot write \"{value}\" to \"/proc/{path}\""))
+    }
+
+    /// The caller's process id as the host sees it.
+    pub(crate) fn own_pid(&self) -> Option<i32> {
+        let link = rustix::fs::readlinkat(&self.0, "self", Vec::new()).ok()?;
+        link.to_str().ok()?.parse().ok()
+    }
+}
+
+impl ProcessPlan {
+    /// Opens the files through which labels are set.
+    pub(crate) fn attributes(&self, proc: &HostProc) -> Result<Attributes> {
+        let open = |wanted: &Option<String>, paths: [&str; 2], field: &str| -> Result<Option<OwnedFd>> {
+            if wanted.is_none() {
+                return Ok(None);
+            }
+            let last = |e: Error| e.during(&format!("{field}: this kernel can't set the label"));
+            match proc.open_file(paths[0], OFlags::WRONLY) {
+                Ok(fd) => Ok(Some(fd)),
+                Err(_) => proc.open_file(paths[1], OFlags::WRONLY).map(Some).map_err(last),
+            }
+        };
+        let exec = "thread-self/attr/exec";
+        Ok(Attributes {
+            apparmor: open(&self.apparmor, ["thread-self/attr/apparmor/exec", exec], "process.apparmorProfile")?,
+            selinux: open(&self.selinux, [exec, exec], "process.selinuxLabel")?,
+        })
+    }
+
+    /// What must be done while still outside the final identity: scheduling, limits, score.
+    pub(crate) fn apply_limits(&self, proc: &HostProc) -> Result<()> {
+        if let Some(score) = self.oom_score_adj {
+            self.set_oom_score(proc, score)?;
+        }
+        for (resource, soft, hard) in &self.rlimits {
+            hull_sys::sched::set_rlimit(0, *resource, *soft, *hard).what(|| {
+                let name = crate::plan::rlimit_name(*resource);
+                let have = hull_sys::sched::get_rlimit(*resource).map_or(0, |l| l.1);
+                format!("process.rlimits: cannot set {name} to {soft}:{hard} (hard limit now: {have})")
+            })?;
+        }
+        if let Some(attr) = self.scheduler {
+            hull_sys::sched::set_scheduler(attr).what(|| "process.scheduler: cannot set the scheduling policy")?;
+        }
+        if let Some((class, level)) = self.io_priority {
+            hull_sys::sched::set_io_priority(class, level).what(|| "process.ioPriority: cannot set the I/O priority")?;
+        }
+        if let Some(domain) = self.personality {
+            hull_sys::prctl::personality(domain).what(|| "linux.personality: cannot set the execution domain")?;
+        }
+        if let Some((mode, nodes)) = &self.mempolicy {
+            hull_sys::sched::set_mempolicy(*mode, nodes).what(|| "linux.memoryPolicy: cannot set the policy")?;
+        }
+        if let Some(mask) = &self.cpus {
+            hull_sys::sched::set_affinity(0, mask).what(|| "process.execCPUAffinity: cannot bind to these CPUs")?;
+        }
+        Ok(())
+    }
+
+    /// A score equal to the present one is no write, and so needs no privilege.
+    fn set_oom_score(&self, proc: &HostProc, score: i32) -> Result<()> {
+        let path = "self/oom_score_adj";
+        let fd = proc.open_file(path, OFlags::RDONLY)?;
+        let mut buf = [0; 16];
+        let n = rustix::io::read(&fd, &mut buf).what(|| "cannot read \"/proc/self/oom_score_adj\"")?;
+        if std::str::from_utf8(&buf[..n]).ok().and_then(|t| t.trim().parse().ok()) == Some(score) {
+            return Ok(());
+        }
+        proc.write(path, &score.to_string()).map_err(|e| e.during("process.oomScoreAdj"))
+    }
+
+    /// Becomes the user, with all capabilities still at hand for what follows, and finds the program.
+    pub(crate) fn become_user(&self) -> Result<Program> {
+        // Last, and not earlier: files made for the container keep their own modes.
+        hull_sys::prctl::umask(self.umask.unwrap_or(0o022));
+        self.own_stdio();
+        if let Some(sets) = &self.caps {
+            for cap in 0..64 {
+                match creds::has_bounding(cap) {
+                    Some(true) if sets.bounding >> cap & 1 == 0 => {
+                        creds::drop_bounding(cap).what(|| "cannot drop a capability from the bounding set")?;
+                    }
+                    Some(_) => {}
+                    None => break,
+                }
+            }
+        } else {
+            for cap in (0..64).take_while(|c| creds::has_bounding(*c).is_some()) {
+                creds::drop_bounding(cap).what(|| "cannot drop a capability from the bounding set")?;
+            }
+        }
+        hull_sys::prctl::keep_caps(true).what(|| "cannot keep capabilities across the change of user")?;
+        if let Some(groups) = &self.groups {
+            creds::setgroups(groups).what(|| format!("process.user.additionalGids: cannot set groups {groups:?}"))?;
+        }
+        creds::setgid(self.gid).what(|| format!("process.user.gid: cannot become group {}", self.gid))?;
+        creds::setuid(self.uid).what(|| format!("process.user.uid: cannot become user {}", self.uid))?;
+        hull_sys::prctl::keep_caps(false).what(|| "cannot end keeping capabilities")?;
+        // A change of user id turns dumpable on or off by sysctl; off is what protects the join (CVE-2016-9962).
+        hull_sys::prctl::set_dumpable(false).what(|| "cannot make the process undumpable")?;
+        // The change of user emptied the effective set; it is needed once more, for the working directory and the
+        // filter. Ambient capabilities come last.
+        let have = creds::capget().what(|| "cannot read capabilities")?;
+        let final_sets = self.final_sets(have);
+        // A directory that only root may enter is entered as root, as peers do; then as the user.
+        creds::capset(CapSets { effective: have.permitted, ..have }).what(|| "cannot raise capabilities")?;
+        self.enter_cwd(final_sets, have)?;
+        let program = self.find_program(final_sets, have)?;
+        Ok(program)
+    }
+
+    fn final_sets(&self, have: CapSets) -> CapSets {
+        let sets = self.caps.unwrap_or_default();
+        CapSets {
+            effective: sets.effective & sets.permitted & have.permitted,
+            permitted: sets.permitted & have.permitted,
+            inheritable: sets.inheritable & have.permitted,
+        }
+    }
+
+    fn enter_cwd(&self, final_sets: CapSets, have: CapSets) -> Result<()> {
+        let enter = || rustix::process::chdir(&self.cwd);
+        // As the user first: a working directory that the user may enter but root may not (FUSE, NFS).
+        let as_user = with_effective(final_sets, have, enter)?;
+        if as_user.is_err() {
+            enter().what(|| format!("process.cwd: cannot enter \"{}\"", self.cwd.display()))?;
+        }
+        // The kernel reports a directory outside the root as "(unreachable)…" (CVE-2024-21626).
+        let here = rustix::process::getcwd(Vec::new());
+        match here {
+            Ok(path) if path.as_bytes().starts_with(b"/") => Ok(()),
+            _ => Err(Error::new(format!(
+                "process.cwd: \"{}\" is outside of the container's root; possible container breakout detected",
+                self.cwd.display()
+            ))),
+        }
+    }
+
+    /// Looks the program up as the shell would, with the workload's rights.
+    fn find_program(&self, final_sets: CapSets, have: CapSets) -> Result<Program> {
+        let Some(name) = self.args.first() else { return Err(Error::new("process.args: must not be empty")) };
+        let shown = name.to_string_lossy().into_owned();
+        if name.to_bytes().contains(&b'/') {
+            let path = name.clone();
+            return match with_effective(final_sets, have, || may_execute(&path))? {
+                Ok(()) => Ok(Program(path)),
+                Err(Errno::ISDIR) => Err(Error::new(format!("exec: \"{shown}\": is a directory"))),
+                Err(e) => Err(exec_error(&format!("exec: \"{shown}\": stat {shown}"), e)),
+            };
+        }
+        let search = self.env.iter().rev().find_map(|v| v.to_bytes().strip_prefix(b"PATH=")).unwrap_or_default();
+        let mut denied = None;
+        for dir in search.split(|b| *b == b':') {
+            let dir = if dir.is_empty() { Path::new(".") } else { Path::new(OsStr::from_bytes(dir)) };
+            let path = dir.join(OsStr::from_bytes(name.to_bytes())).into_os_string().into_vec();
+            let Ok(path) = CString::new(path) else { continue };
+            match with_effective(final_sets, have, || may_execute(&path))? {
+                Ok(()) => return Ok(Program(path)),
+                Err(Errno::ACCESS) => denied = Some(path),
+                Err(_) => {}
+            }
+        }
+        match denied {
+            Some(path) => Err(exec_error(&format!("exec: \"{}\"", path.to_string_lossy()), Errno::ACCESS)),
+            None => Err(Error::new(format!("exec: \"{shown}\": executable file not found in $PATH"))),
+        }
+    }
+
+    /// Gives the standard descriptors to the user, so that /dev/stdout can be opened again.
+    fn own_stdio(&self) {
+        for fd in 0..3 {
+            if !hull_sys::fs::is_open(fd) {
+                continue;
+            }
+            // SAFETY: the number is open, and nothing in this process closes it.
+            let fd = unsafe { hull_sys::fs::borrow(fd) };
+            let Ok(st) = rustix::fs::fstat(fd) else { continue };
+            let kind = FileType::from_raw_mode(st.st_mode);
+            // The host's devices and files keep their owner: only what was made for this container changes.
+            let ours = matches!(kind, FileType::Fifo | FileType::Socket) || is_pty(fd.as_fd());
+            if ours && st.st_uid != self.uid {
+                // A pipe's owner may be unmapped here, or its file system read-only: then it stays as it is.
+                let _ = rustix::fs::fchown(fd, Some(rustix::fs::Uid::from_raw(self.uid)), None);
+            }
+        }
+    }
+
+    /// The last steps: label, filter, capabilities, exec. Returns only on failure.
+    pub(crate) fn exec(&self, program: &Program, attributes: &Attributes, sync: &Sync) -> Error {
+        match self.finish(attributes, sync) {
+            Err(e) => e,
+            Ok(exec) => {
+                let error = hull_sys::exec::execveat(None, &program.0, &exec.0, &exec.1);
+                let errno = Errno::from_io_error(&error).unwrap_or(Errno::INVAL);
+                exec_error(&format!("exec {}", program.0.to_string_lossy()), errno)
+            }
+        }
+    }
+
+    fn finish(&self, attributes: &Attributes, sync: &Sync) -> Result<(hull_sys::exec::Strings, hull_sys::exec::Strings)> {
+        let strings = (hull_sys::exec::Strings::new(self.args.clone()), hull_sys::exec::Strings::new(self.env.clone()));
+        write_label(&attributes.apparmor, "exec ", &self.apparmor, "process.apparmorProfile")?;
+        write_label(&attributes.selinux, "", &self.selinux, "process.selinuxLabel")?;
+        if self.no_new_privs {
+            hull_sys::prctl::no_new_privs().what(|| "process.noNewPrivileges: cannot set it")?;
+        }
+        let have = creds::capget().what(|| "cannot read capabilities")?;
+        let last = self.final_sets(have);
+        // Inheritable first, since ambient needs it; SYS_ADMIN stays until the filter is loaded.
+        let loading = if self.no_new_privs { 0 } else { 1u64 << SYS_ADMIN & have.permitted };
+        let during = CapSets { effective: last.effective | loading, permitted: last.permitted | loading, ..last };
+        creds::capset(during).what(|| "process.capabilities: cannot set them")?;
+        creds::clear_ambient().what(|| "cannot clear ambient capabilities")?;
+        let ambient = self.caps.unwrap_or_default().ambient;
+        for cap in (0..64).filter(|c| ambient >> c & 1 == 1) {
+            if let Err(e) = creds::raise_ambient(cap) {
+                let name = crate::caps::NAMES.get(cap as usize).copied().unwrap_or("?");
+                sync.ask(&Ask::Warning(format!("process.capabilities.ambient: cannot raise {name}: {e}")))?;
+            }
+        }
+        hull_sys::fs::cloexec_from(3 + self.preserve_fds as RawFd).what(|| "cannot mark descriptors to be closed")?;
+        if let Some(filter) = &self.filter {
+            self.load(filter, sync)?;
+        }
+        if loading != 0 {
+            creds::capset(last).what(|| "process.capabilities: cannot set them")?;
+        }
+        Ok(strings)
+    }
+
+    fn load(&self, filter: &Filter, sync: &Sync) -> Result<()> {
+        if filter.listener {
+            // The kernel will take the lowest free number; it is told beforehand, as the filter may deny the telling.
+            let probe = rustix::io::dup(sync).what(|| "cannot find a free descriptor")?;
+            let number = std::os::fd::AsRawFd::as_raw_fd(&probe);
+            drop(probe);
+            sync.ask(&Ask::Listener(number))?;
+        }
+        let listener = hull_sys::seccomp::load(&filter.program, filter.flags).what(|| "linux.seccomp: cannot load the filter")?;
+        // The parent copies it by number; it closes at exec.
+        std::mem::forget(listener);
+        Ok(())
+    }
+}
+
+/// A program found, to be executed.
+#[derive(Debug)]
+pub(crate) struct Program(CString);
+
+fn write_label(file: &Option<OwnedFd>, prefix: &str, label: &Option<String>, field: &str) -> Result<()> {
+    let (Some(file), Some(label)) = (file, label) else { return Ok(()) };
+    let text = format!("{prefix}{label}");
+    rustix::io::write(file, text.as_bytes()).map(drop).what(|| format!("{field}: cannot set \"{label}\""))
+}
+
+/// Runs a check with the rights that the workload will have, then takes all rights back.
+fn with_effective<T>(last: CapSets, have: CapSets, check: impl Fn() -> T) -> Result<T> {
+    creds::capset(CapSets { effective: last.effective, ..have }).what(|| "cannot lower capabilities")?;
+    let result = check();
+    creds::capset(CapSets { effective: have.permitted, ..have }).what(|| "cannot raise capabilities")?;
+    Ok(result)
+}
+
+fn may_execute(path: &CStr) -> rustix::io::Result<()> {
+    let st = rustix::fs::stat(path)?;
+    if FileType::from_raw_mode(st.st_mode) == FileType::Directory {
+        return Err(Errno::ISDIR);
+    }
+    rustix::fs::accessat(rustix::fs::CWD, path, Access::EXEC_OK, AtFlags::EACCESS)
+}
+
+/// Engines read the cause of a failed exec in words ("no such file or directory", "permission denied").
+fn exec_error(what: &str, errno: Errno) -> Error {
+    Error::new(format!("{what}: {}", hull_sys::errno::describe(errno.raw_os_error())))
+}
+
+fn is_pty(fd: std::os::fd::BorrowedFd<'_>) -> bool {
+    hull_sys::fs::magic_of(fd).is_ok_and(|m| m == hull_sys::fs::DEVPTS_MAGIC)
+}

@@ -1,0 +1,77 @@
+//! Masked and read-only paths.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, OFlags};
+
+use hull_sys::mount::{self, Change, Context, attr};
+
+use crate::error::{Context as _, Result};
+use crate::root::{Root, kind_of};
+
+/// Hides paths: a file behind the null device, a directory behind an empty read-only tmpfs.
+pub(crate) fn mask(root: &Root, paths: &[PathBuf]) -> Result<()> {
+    if paths.is_empty() {
+        return Ok(());
+    }
+    let null = crate::devices::null()?;
+    let mut empty: Option<OwnedFd> = None;
+    for path in paths {
+        let Some(target) = existing(root, path)? else { continue };
+        let doing = || format!("cannot mask \"{}\"", path.display());
+        let tree = if kind_of(&target).what(doing)? == FileType::Directory {
+            // One tmpfs serves all: it is empty and stays so.
+            let source = match &empty {
+                Some(e) => e,
+                None => empty.insert(empty_directory()?),
+            };
+            mount::open_tree_clone(source.as_fd(), c"", false, true)
+                .or_else(|_| fresh_empty())
+                .what(doing)?
+        } else {
+            mount::open_tree_clone(null.as_fd(), c"", false, true).what(doing)?
+        };
+        crate::mounts::attach(&tree, &target, path).map_err(|e| e.during(&doing()))?;
+        if empty.is_none() || kind_of(&tree).what(doing)? != FileType::Directory {
+            continue;
+        }
+        // From now on clone what is attached: before Linux 6.15 a detached mount can't be cloned.
+        empty = Some(tree);
+    }
+    Ok(())
+}
+
+fn fresh_empty() -> std::io::Result<OwnedFd> {
+    let context = Context::open(c"tmpfs")?;
+    context.set(c"mode", c"755")?;
+    // Room for the root directory alone.
+    context.set(c"nr_inodes", c"1")?;
+    context.set(c"size", c"4k")?;
+    context.mount(attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC)
+}
+
+fn empty_directory() -> Result<OwnedFd> {
+    fresh_empty().what(|| "cannot set up an empty tmpfs")
+}
+
+/// Makes paths read-only by a bind of each onto itself.
+pub(crate) fn read_only(root: &Root, paths: &[PathBuf]) -> Result<()> {
+    for path in paths {
+        let Some(target) = existing(root, path)? else { continue };
+        let doing = || format!("cannot make \"{}\" read-only", path.display());
+        let tree = mount::open_tree_clone(target.as_fd(), c"", true, true).what(doing)?;
+        mount::set_attributes(tree.as_fd(), Change { set: attr::RDONLY, ..Change::default() }).what(doing)?;
+        crate::mounts::attach(&tree, &target, path)?;
+    }
+    Ok(())
+}
+
+/// What is not there needs no protection.
+fn existing(root: &Root, path: &Path) -> Result<Option<OwnedFd>> {
+    match root.open(path, OFlags::PATH) {
+        Ok(fd) => Ok(Some(fd)),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::EACCES)) => Ok(None),
+        Err(e) => Err(e).what(|| format!("cannot open \"{}\"", path.display())),
+    }
+}

@@ -1,0 +1,117 @@
+//! The process in between: joins or makes the namespaces that only a later child enters, then makes that child.
+//!
+//! Needed where the container joins a PID, time or user namespace, has clock offsets, or combines a new user
+//! namespace with namespaces that it may not join from inside. Otherwise one clone does it all.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+
+use hull_sys::clone::{self, Side, flags};
+
+use crate::error::{Context as _, Error, Result};
+use crate::plan::{Join, Plan};
+use crate::sync::{Ask, Sync};
+
+/// Opens the files of namespaces to join, before anything is made.
+///
+/// # Errors
+/// Where one is missing or is no namespace of that kind.
+pub fn open_joins(joins: &[Join]) -> Result<Vec<(u64, OwnedFd)>> {
+    joins
+        .iter()
+        .map(|j| {
+            let shown = || format!("linux.namespaces: cannot open \"{}\"", j.path.display());
+            let fd = rustix::fs::open(&j.path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).what(shown)?;
+            Ok((j.flag, fd))
+        })
+        .collect()
+}
+
+/// Joins them: first those that the present rights allow, then the user namespace, then the rest; the mount
+/// namespace last, since paths change with it.
+pub(crate) fn join(joins: &[(u64, OwnedFd)]) -> Result<()> {
+    let enter = |(flag, fd): &(u64, OwnedFd)| {
+        clone::setns(fd.as_fd(), *flag).what(|| format!("linux.namespaces: cannot join the {} namespace", kind(*flag)))
+    };
+    let is = |flag: u64| move |j: &&(u64, OwnedFd)| j.0 == flag;
+    let others = || joins.iter().filter(|j| j.0 & (flags::NEWUSER | flags::NEWNS) == 0);
+    let mut later = Vec::new();
+    let user = joins.iter().find(is(flags::NEWUSER));
+    for join in others() {
+        match enter(join) {
+            Err(e) if user.is_some() && e.errno() == Some(libc::EPERM) => later.push(join),
+            other => other?,
+        }
+    }
+    if let Some(user) = user {
+        enter(user)?;
+        become_root()?;
+    }
+    for join in later.into_iter().chain(joins.iter().find(is(flags::NEWNS))) {
+        enter(join)?;
+    }
+    Ok(())
+}
+
+fn kind(flag: u64) -> &'static str {
+    match flag {
+        flags::NEWNS => "mount",
+        flags::NEWPID => "pid",
+        flags::NEWNET => "network",
+        flags::NEWUTS => "uts",
+        flags::NEWIPC => "ipc",
+        flags::NEWUSER => "user",
+        flags::NEWCGROUP => "cgroup",
+        _ => "time",
+    }
+}
+
+/// Becomes the user namespace's root where it has one; capabilities there do not depend on it.
+pub(crate) fn become_root() -> Result<()> {
+    // EINVAL: 0 is not mapped; EPERM: setgroups is denied to this namespace. Both leave a process that works.
+    let _ = hull_sys::creds::setgroups(&[]);
+    for done in [hull_sys::creds::setgid(0), hull_sys::creds::setuid(0)] {
+        match done {
+            Err(e) if e.raw_os_error() != Some(libc::EINVAL) => return Err(e).what(|| "cannot become root of the user namespace"),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The way of the process in between. Returns in the container's first process only.
+pub(crate) fn pass(plan: &Plan, joins: &[(u64, OwnedFd)], sync: &Sync, cgroup: Option<BorrowedFd<'_>>) -> Result<()> {
+    join(joins)?;
+    let mut new = plan.new;
+    if new & flags::NEWUSER != 0 {
+        clone::unshare(flags::NEWUSER).what(|| "cannot make a user namespace")?;
+        ask_maps(sync)?;
+        new &= !flags::NEWUSER;
+    }
+    if new & flags::NEWTIME != 0 {
+        clone::unshare(flags::NEWTIME).what(|| "cannot make a time namespace")?;
+        new &= !flags::NEWTIME;
+        let path = "/proc/self/timens_offsets";
+        for line in &plan.time_offsets {
+            std::fs::write(path, line).what(|| format!("linux.timeOffsets: cannot set \"{}\"", line.trim()))?;
+        }
+    }
+    // SAFETY: this process came from a clone of a process with one thread, and has one itself.
+    match unsafe { clone::clone3(new | flags::PARENT, cgroup) }.what(|| "cannot make the container's process")? {
+        Side::Child => Ok(()),
+        Side::Parent(child) => {
+            sync.ask(&Ask::Staged(child.pid, child.pidfd))?;
+            clone::exit_now(0)
+        }
+    }
+}
+
+/// Has the parent write the maps of the user namespace just made, and becomes its root.
+pub(crate) fn ask_maps(sync: &Sync) -> Result<()> {
+    sync.ask(&Ask::Map)?;
+    if sync.answer()?.is_none() {
+        return Err(Error::new("the runtime is gone"));
+    }
+    become_root()
+}

@@ -1,0 +1,175 @@
+//! The parent's answers while a container's process prepares itself.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use hull_jail::plan::Plan;
+use hull_jail::sync::{Ask, Sync};
+use hull_sys::clone::{self, Child, Side, flags};
+
+use crate::{Context as _, Error, Result, Runtime};
+
+/// What the parent holds of a process being made.
+#[derive(Debug)]
+pub(crate) struct Conversation {
+    pub(crate) child: Child,
+    pub(crate) sync: Sync,
+    /// The terminal's master, once it came.
+    pub(crate) console: Option<OwnedFd>,
+}
+
+/// What the answers need.
+pub(crate) struct Answers<'a> {
+    pub(crate) runtime: &'a Runtime,
+    /// The plan of a new container; none for a process that joins one.
+    pub(crate) plan: Option<&'a Plan>,
+    pub(crate) idmaps: &'a [OwnedFd],
+    /// Runs the hooks that belong between mounts and pivot_root.
+    pub(crate) hooks: &'a dyn Fn(i32) -> Result<()>,
+}
+
+impl Conversation {
+    pub(crate) fn new(child: Child, sync: Sync) -> Conversation {
+        Conversation { child, sync, console: None }
+    }
+
+    /// Answers until the process is ready for its last step.
+    pub(crate) fn until_ready(&mut self, answers: &Answers<'_>) -> Result<()> {
+        loop {
+            let ask = self.sync.asked()?;
+            let done = match ask {
+                Ask::Ready => return Ok(()),
+                Ask::Failed(text) => return Err(Error::new(text)),
+                Ask::End => return Err(self.vanished()),
+                Ask::Warning(text) => {
+                    answers.runtime.warn(&text);
+                    continue;
+                }
+                Ask::Map => self.map(answers),
+                Ask::Staged(pid, pidfd) => {
+                    // The one in between has done its part; the new process is a child of ours too.
+                    let between = std::mem::replace(&mut self.child, Child { pid, pidfd });
+                    hull_sys::pidfd::reap(between.pidfd.as_fd()).what(|| "cannot wait for a process").map(drop)
+                }
+                Ask::Source(index) => {
+                    match self.open_source(answers, index) {
+                        // The process in between has answered already.
+                        Ok(()) => continue,
+                        Err(e) => Err(e),
+                    }
+                }
+                Ask::Hooks => self.hooks(answers),
+                Ask::Console(master) => {
+                    self.console = Some(master);
+                    Ok(())
+                }
+                Ask::Listener(_) => Err(Error::new("a seccomp listener came too early")),
+            };
+            match done {
+                Ok(()) => self.sync.go()?,
+                Err(e) => {
+                    // It may be gone already; the cause is what counts.
+                    let _ = self.sync.refuse(&e.to_string());
+                    return Err(e);
+                }
+            }
+        }
+    }
+
+    fn map(&self, answers: &Answers<'_>) -> Result<()> {
+        let maps = answers.plan.and_then(|p| p.maps.as_ref());
+        let maps = maps.ok_or_else(|| Error::new("a process that should not asked for id maps"))?;
+        crate::ids::write_maps(self.child.pid, maps)
+    }
+
+    fn hooks(&self, answers: &Answers<'_>) -> Result<()> {
+        if let Some(plan) = answers.plan {
+            crate::netdev::move_all(&plan.net_devices, self.child.pid)?;
+        }
+        (answers.hooks)(self.child.pid)
+    }
+
+    /// Opens a mount's source in the container's mount namespace with hull's own rights: a process of its own goes
+    /// there and answers in hull's place.
+    fn open_source(&self, answers: &Answers<'_>, index: usize) -> Result<()> {
+        let plan = answers.plan.ok_or_else(|| Error::new("a process that should not asked for a mount"))?;
+        let mount = plan.mounts.get(index).ok_or_else(|| Error::new("a mount that is not in the plan"))?;
+        // SAFETY: Runtime::launch checked that this process has one thread.
+        match unsafe { clone::clone3(0, None) }.what(|| "cannot make a process")? {
+            Side::Child => {
+                let opened = clone::setns(self.child.pidfd.as_fd(), flags::NEWNS)
+                    .what(|| "cannot enter the container's mount namespace")
+                    .and_then(|()| hull_jail::source_for(mount, answers.idmaps));
+                let said = match opened {
+                    Ok(tree) => self.sync.give(tree.as_fd()),
+                    Err(e) => self.sync.refuse(&e.to_string()),
+                };
+                clone::exit_now(i32::from(said.is_err()))
+            }
+            Side::Parent(child) => {
+                hull_sys::pidfd::reap(child.pidfd.as_fd()).what(|| "cannot wait for a process").map(drop)
+            }
+        }
+    }
+
+    /// Listens after the last word was given: until exec closed the socket, or failed.
+    pub(crate) fn until_exec(&self, runtime: &Runtime, listener: &dyn Fn(&OwnedFd) -> Result<()>) -> Result<()> {
+        until_exec(runtime, &self.sync, &self.child.pidfd, listener)
+    }
+
+    /// The process ended without a word: killed, mostly.
+    fn vanished(&self) -> Error {
+        match hull_sys::pidfd::reap(self.child.pidfd.as_fd()) {
+            Ok(hull_sys::pidfd::Ended::Signal(n)) => {
+                let hint = if n == libc::SIGKILL { " (out of memory, if its limit is small?)" } else { "" };
+                Error::new(format!("the container's process was killed by signal {n} while it was being made{hint}"))
+            }
+            Ok(hull_sys::pidfd::Ended::Code(c)) => {
+                Error::new(format!("the container's process ended with status {c} while it was being made"))
+            }
+            Err(_) => Error::new("the container's process ended while it was being made"),
+        }
+    }
+
+    /// Ends the process and reaps it.
+    pub(crate) fn abandon(&self) {
+        let _ = hull_sys::pidfd::send_signal(self.child.pidfd.as_fd(), libc::SIGKILL);
+        let _ = hull_sys::pidfd::reap(self.child.pidfd.as_fd());
+    }
+}
+
+/// See [`Conversation::until_exec`]; for a process that is not a child too.
+pub(crate) fn until_exec(
+    runtime: &Runtime,
+    sync: &Sync,
+    process: &OwnedFd,
+    listener: &dyn Fn(&OwnedFd) -> Result<()>,
+) -> Result<()> {
+    loop {
+        match sync.asked()? {
+            Ask::End => return Ok(()),
+            Ask::Failed(text) => return Err(Error::new(text)),
+            Ask::Warning(text) => runtime.warn(&text),
+            Ask::Listener(number) => listener(&crate::listener::take(process.as_fd(), number)?)?,
+            other => return Err(Error::new(format!("an unexpected message of the container's process: {other:?}"))),
+        }
+    }
+}
+
+/// Sends a descriptor to a socket that an engine listens on.
+pub(crate) fn send_to(path: &Path, what: &str, fd: &OwnedFd, payload: &str) -> Result<()> {
+    let shown = || format!("cannot send {what} to \"{}\"", path.display());
+    let socket = std::os::unix::net::UnixStream::connect(path).what(shown)?;
+    hull_sys::socket::send(socket.as_fd(), payload.as_bytes(), &[fd.as_fd()]).map(drop).what(shown)
+}
+
+/// Writes a process id file, whole or not at all.
+pub(crate) fn write_pid(path: &Path, pid: i32) -> Result<()> {
+    let shown = || format!("cannot write the pid file \"{}\"", path.display());
+    let name = path.file_name().ok_or_else(|| Error::new(format!("\"{}\" is no file name", path.display())))?;
+    let mut temporary = std::ffi::OsString::from(".");
+    temporary.push(name);
+    let temporary = path.with_file_name(temporary);
+    std::fs::write(&temporary, pid.to_string()).what(shown)?;
+    std::fs::rename(&temporary, path).what(shown)
+}

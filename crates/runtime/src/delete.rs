@@ -1,0 +1,101 @@
+//! Removing a container and all that it holds.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use hull_sys::clone::flags;
+
+use crate::create::hook_text;
+use crate::state::{Dir, State, Status, check_id, missing};
+use crate::{Context as _, Error, Result, Runtime, cgroup_error};
+
+/// How long a killed process may take to disappear.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Runtime {
+    /// Removes a stopped container; with `force` kills it first, and an unknown id is no error.
+    ///
+    /// Works on whatever a crash left: each thing is removed if it is there.
+    ///
+    /// # Errors
+    /// Where it runs and `force` is not given, and where something can't be removed.
+    pub fn delete(&self, id: &str, force: bool) -> Result<()> {
+        check_id(id)?;
+        let dir = match Dir::open(self, id) {
+            Err(_) if force && !self.root.join(id).exists() => return Ok(()),
+            other => other?,
+        };
+        let state = match dir.state() {
+            Ok(state) => state,
+            // A crash before the first write: nothing else can exist.
+            Err(_) if force || !dir.path.join("state.json").exists() => {
+                dir.remove()?;
+                return if force { Ok(()) } else { Err(missing(id)) };
+            }
+            Err(e) => return Err(e),
+        };
+        match state.status(&dir.path) {
+            Status::Stopped | Status::Creating => {}
+            _ if force => {}
+            status => {
+                return Err(Error::new(format!("cannot delete container {id} that is not stopped: {status}")));
+            }
+        }
+        self.end(&state)?;
+        if let Some(cgroup) = &state.cgroup {
+            cgroup.kill_all().map_err(cgroup_error)?;
+            cgroup.delete().map_err(cgroup_error)?;
+        }
+        if state.namespaces & flags::NEWNS == 0 {
+            unmount_below(&state.rootfs)?;
+        }
+        let spec = dir.spec();
+        dir.remove()?;
+        // The container is gone whatever these say (runtime.md, "Lifecycle", 13).
+        if let Ok(hooks) = spec.map(|s| s.hooks.unwrap_or_default().poststop)
+            && !hooks.is_empty()
+        {
+            let text = hook_text(&state, 0, "stopped");
+            for hook in hooks {
+                if let Err(e) = hull_jail::hooks::run_all("poststop", &[hook], text.as_bytes(), &[]) {
+                    self.warn(&e.to_string());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills the first process and waits until it is gone; in its own PID namespace all others go with it.
+    fn end(&self, state: &State) -> Result<()> {
+        let Ok(process) = state.process() else { return Ok(()) };
+        match hull_sys::pidfd::send_signal(process.as_fd(), libc::SIGKILL) {
+            Err(e) if e.raw_os_error() != Some(libc::ESRCH) => return Err(e).what(|| "cannot kill the container's process"),
+            _ => {}
+        }
+        if let Some(cgroup) = &state.cgroup
+            && cgroup.is_frozen().unwrap_or(false)
+        {
+            cgroup.thaw().map_err(cgroup_error)?;
+        }
+        if hull_sys::pidfd::wait_end(process.as_fd(), Some(PATIENCE)).what(|| "cannot wait for the container's process")? {
+            // Where it is our child, as for run, nobody else reaps it.
+            let _ = hull_sys::pidfd::reap(process.as_fd());
+            Ok(())
+        } else {
+            Err(Error::new(format!("process {} does not end though it was killed", state.pid)))
+        }
+    }
+}
+
+/// A container without a mount namespace of its own left its mounts on the host.
+fn unmount_below(root: &std::path::Path) -> Result<()> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo").what(|| "cannot read \"/proc/self/mountinfo\"")?;
+    let points = text.lines().filter_map(|l| l.split(' ').nth(4)).filter(|p| std::path::Path::new(p).starts_with(root));
+    let mut points: Vec<&str> = points.filter(|p| std::path::Path::new(p) != root).collect();
+    points.reverse();
+    for point in points {
+        let path = std::ffi::CString::new(point).map_err(|_| Error::new("a mount point has a NUL byte"))?;
+        hull_sys::mount::unmount(&path, libc::MNT_DETACH).what(|| format!("cannot unmount \"{point}\""))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! Adding a process to a running container.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::fs::{Mode, OFlags};
+
+use hull_jail::join::Join;
+use hull_jail::sync::Sync;
+use hull_spec::{Process, Spec};
+use hull_sys::clone::{self, Side, flags};
+
+use crate::child::{Answers, Conversation};
+use crate::create::{deliver, listen_fds, one_thread};
+use crate::state::{Dir, Status};
+use crate::{Context as _, Error, Result, Runtime, cgroup_error};
+
+/// What the caller wants of the new process.
+#[derive(Debug, Default)]
+pub struct ExecOptions {
+    /// Return when the program runs.
+    pub detach: bool,
+    /// Socket for the terminal's master.
+    pub console_socket: Option<PathBuf>,
+    /// Socket for a pidfd.
+    pub pidfd_socket: Option<PathBuf>,
+    /// File for the process id.
+    pub pid_file: Option<PathBuf>,
+    /// Descriptors after 2 that it inherits.
+    pub preserve_fds: u32,
+    /// Sub-groups of the container's cgroup.
+    pub cgroup: Vec<String>,
+    /// Go on in a paused container.
+    pub ignore_paused: bool,
+}
+
+impl Runtime {
+    /// config.json of a container, as it was when it was made.
+    ///
+    /// # Errors
+    /// Where there is no such container.
+    pub fn spec_of(&self, id: &str) -> Result<Spec> {
+        Dir::open(self, id)?.spec()
+    }
+
+    /// Runs a process in a container; the result is its exit code, 0 when detached.
+    ///
+    /// # Errors
+    /// Where the container does not run, and where the program can't be executed.
+    pub fn exec(&self, id: &str, process: &Process, options: &ExecOptions) -> Result<i32> {
+        one_thread()?;
+        let dir = Dir::open(self, id)?;
+        let state = dir.state()?;
+        match state.status(&dir.path) {
+            Status::Running | Status::Created => {}
+            Status::Paused if options.ignore_paused => {}
+            Status::Paused => return Err(Error::new("cannot exec in a paused container (use --ignore-paused to override)")),
+            Status::Stopped => return Err(Error::new("cannot exec in a stopped container: container not running")),
+            Status::Creating => return Err(Error::new("cannot exec in a container that is being created")),
+        }
+        let detached = options.detach;
+        match (process.terminal, &options.console_socket) {
+            (true, None) if detached => {
+                return Err(Error::new("cannot allocate tty if hull will detach without setting console socket"));
+            }
+            (_, Some(_)) if !detached || !process.terminal => {
+                return Err(Error::new("cannot use console socket if hull will not detach or allocate tty"));
+            }
+            _ => {}
+        }
+        let spec = dir.spec()?;
+        let linux = spec.linux();
+        let filter = linux.seccomp.as_ref().map(|s| self.compile(s)).transpose()?;
+        let mut warnings = Vec::new();
+        let mut plan = hull_jail::plan::process_plan(process, filter, &mut warnings)?;
+        warnings.iter().for_each(|w| self.warn(w));
+        let (preserve, extra) = listen_fds(options.preserve_fds);
+        plan.preserve_fds = preserve;
+        for entry in extra {
+            plan.env.push(std::ffi::CString::new(entry).map_err(|_| Error::new("LISTEN_FDNAMES has a NUL byte"))?);
+        }
+        if self.rootless && process.user.additional_gids.is_empty() {
+            plan.groups = None;
+        }
+        if let Some(initial) = process.exec_cpu_affinity.as_ref().map(|a| a.initial.as_str()).filter(|t| !t.is_empty()) {
+            let mask = hull_jail::plan::bit_list("process.execCPUAffinity.initial", initial)?;
+            hull_sys::sched::set_affinity(0, &mask).what(|| "process.execCPUAffinity.initial: cannot bind to these CPUs")?;
+        }
+        let target = state.process()?;
+        let cgroup = match state.cgroup.as_ref().filter(|c| !c.is_empty()) {
+            Some(c) if options.cgroup.is_empty() => Some(c.clone()),
+            Some(c) => Some(c.subgroup(&options.cgroup).map_err(cgroup_error)?),
+            None if options.cgroup.is_empty() => None,
+            None => return Err(Error::new("--cgroup: the container has no cgroup")),
+        };
+        let entry: Option<OwnedFd> = cgroup
+            .as_ref()
+            .map(|c| c.enter_fd().map_err(cgroup_error))
+            .transpose()?
+            .flatten();
+        let task_files = cgroup.as_ref().map(|c| c.task_files().map_err(cgroup_error)).transpose()?.unwrap_or_default();
+        let chroot = if state.namespaces & flags::NEWNS == 0 { Some(root_of(state.pid)?) } else { None };
+        // An ordinary user may enter the container's PID namespace only from within its user namespace.
+        let stage = state.in_userns && !rustix::process::geteuid().is_root();
+        let mut namespaces = state.namespaces;
+        if !stage && namespaces & flags::NEWPID != 0 {
+            // Holds for children only: this process stays where it is.
+            clone::setns(target.as_fd(), flags::NEWPID).what(|| "cannot join the container's PID namespace")?;
+            namespaces &= !flags::NEWPID;
+        }
+        let (ours, theirs) = hull_sys::socket::pair().what(|| "cannot make a socket pair")?;
+        let group = if stage { None } else { entry.as_ref().map(AsFd::as_fd) };
+        // SAFETY: one_thread() above; nothing here has begun another.
+        let child = match unsafe { clone::clone3(0, group) }.what(|| "cannot make the process")? {
+            Side::Child => {
+                drop(ours);
+                let cgroup = entry.as_ref().map(AsFd::as_fd);
+                let (process, sync, target) = (&plan, Sync::new(theirs), target.as_fd());
+                Join { process, sync, target, namespaces, chroot, stage, cgroup, task_files }.run()
+            }
+            Side::Parent(child) => child,
+        };
+        drop(theirs);
+        // The directory is needed no more; others may look at the container while this process runs.
+        drop(dir);
+        let mut talk = Conversation::new(child, Sync::new(ours));
+        let ready = self.make_ready(&mut talk, options, &|pid, fd| {
+            deliver(&state, &spec, pid, "running", fd)
+        });
+        if let Err(e) = ready {
+            talk.abandon();
+            return Err(e);
+        }
+        if detached {
+            return Ok(0);
+        }
+        Ok(crate::console::wait(&talk.child, talk.console)?.code())
+    }
+
+    fn make_ready(
+        &self,
+        talk: &mut Conversation,
+        options: &ExecOptions,
+        deliver: &dyn Fn(i32, &OwnedFd) -> Result<()>,
+    ) -> Result<()> {
+        let hooks = |_| Ok(());
+        talk.until_ready(&Answers { runtime: self, plan: None, idmaps: &[], hooks: &hooks })?;
+        let pid = talk.child.pid;
+        if let Some(socket) = &options.console_socket
+            && let Some(master) = talk.console.take()
+        {
+            let name = format!("/dev/pts/{}", hull_sys::tty::number_of(master.as_fd()).unwrap_or(0));
+            crate::child::send_to(socket, "the terminal", &master, &name)?;
+        }
+        if let Some(socket) = &options.pidfd_socket {
+            crate::child::send_to(socket, "the pidfd", &talk.child.pidfd, "pidfd")?;
+        }
+        if let Some(file) = &options.pid_file {
+            crate::child::write_pid(file, pid)?;
+        }
+        talk.sync.go()?;
+        talk.until_exec(self, &|fd| deliver(pid, fd))
+    }
+}
+
+/// The root directory of a process that has no mount namespace of its own.
+fn root_of(pid: i32) -> Result<OwnedFd> {
+    let path = format!("/proc/{pid}/root");
+    rustix::fs::open(&path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .what(|| format!("cannot open \"{path}\""))
+}

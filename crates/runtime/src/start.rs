@@ -1,0 +1,72 @@
+//! Starting what was created, and running in the foreground.
+
+use std::os::fd::AsFd;
+
+use hull_jail::sync::Sync;
+
+use crate::create::{Bundle, deliver, hook_text};
+use crate::state::{Dir, GATE, State, Status};
+use crate::{Context as _, Error, Result, Runtime};
+
+impl Runtime {
+    /// Starts the program of a created container.
+    ///
+    /// # Errors
+    /// Where it is not in the state created, and where the program can't be executed.
+    pub fn start(&self, id: &str) -> Result<()> {
+        let dir = Dir::open(self, id)?;
+        let state = dir.state()?;
+        match state.status(&dir.path) {
+            Status::Created => {}
+            Status::Stopped => return Err(Error::new("cannot start a container that has stopped")),
+            other => return Err(Error::new(format!("cannot start a container in the {other} state"))),
+        }
+        let process = state.process()?;
+        let gate = hull_sys::socket::connect_at(&dir, GATE).what(|| "cannot reach the container's process")?;
+        // The name goes first: a start that is killed here leaves a container that never ran and can only be deleted.
+        std::fs::remove_file(dir.path.join(GATE)).what(|| "cannot remove the start socket")?;
+        let sync = Sync::new(gate);
+        sync.go()?;
+        let spec = dir.spec()?;
+        crate::child::until_exec(self, &sync, &process, &|fd| deliver(&state, &spec, state.pid, "created", fd))?;
+        drop(sync);
+        self.poststart(&state, &spec)
+    }
+
+    fn poststart(&self, state: &State, spec: &hull_spec::Spec) -> Result<()> {
+        let hooks = spec.hooks.as_ref().map(|h| h.poststart.as_slice()).unwrap_or_default();
+        if hooks.is_empty() {
+            return Ok(());
+        }
+        let text = hook_text(state, state.pid, "running");
+        hull_jail::hooks::run_all("poststart", hooks, text.as_bytes(), &[]).inspect_err(|_| {
+            // Specification 1.3: a failed poststart hook stops the container.
+            if let Ok(process) = state.process() {
+                let _ = hull_sys::pidfd::send_signal(process.as_fd(), libc::SIGKILL);
+            }
+        })
+    }
+
+    /// Makes a container and runs its program; in the foreground waits for its end and, unless `keep`, deletes it.
+    /// The result is the program's exit code, 128 + n for signal n; 0 when detached.
+    ///
+    /// # Errors
+    /// As [`Runtime::create`] and [`Runtime::start`]; nothing is left behind then.
+    pub fn run(&self, id: &str, bundle: &Bundle, detach: bool, keep: bool) -> Result<i32> {
+        let launched = self.launch(id, bundle, false)?;
+        let talk = launched.talk.as_ref().ok_or_else(|| Error::new("no process"))?;
+        let state = &launched.state;
+        talk.until_exec(self, &|fd| deliver(state, &launched.spec, state.pid, "created", fd))?;
+        self.poststart(state, &launched.spec)?;
+        let (_, talk) = launched.keep();
+        let talk = talk.ok_or_else(|| Error::new("no process"))?;
+        if detach {
+            return Ok(0);
+        }
+        let ended = crate::console::wait(&talk.child, talk.console)?;
+        if !keep {
+            self.delete(id, true)?;
+        }
+        Ok(ended.code())
+    }
+}

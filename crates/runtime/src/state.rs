@@ -1,0 +1,456 @@
+//! The state directory: one directory per container, written atomically, locked by the directory itself.
+//!
+//! state.json comes first and goes last, so that whatever a crash leaves behind can be found from it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use serde::{Deserialize, Serialize};
+
+use hull_spec::Spec;
+
+use crate::{Context as _, Error, Result, Runtime};
+
+/// Name of the socket at which the created container waits.
+pub(crate) const GATE: &str = "start";
+
+/// What is known of a container, as state.json holds it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct State {
+    /// Version of this document.
+    pub version: u32,
+    /// Version of the specification of the bundle.
+    pub oci_version: String,
+    /// Name.
+    pub id: String,
+    /// Bundle directory.
+    pub bundle: PathBuf,
+    /// Root file system.
+    pub rootfs: PathBuf,
+    /// First process; 0 while there is none.
+    pub pid: i32,
+    /// When that process began, in clock ticks since boot: tells it from a later one of the same number.
+    pub start_time: u64,
+    /// When the container was made, RFC 3339.
+    pub created: String,
+    /// Whose it is.
+    pub owner: u32,
+    /// Isolation.
+    pub isolation: String,
+    /// CLONE_NEW* flags of namespaces that are not hull's.
+    pub namespaces: u64,
+    /// Whether it is in another user namespace.
+    pub in_userns: bool,
+    /// Its cgroup.
+    #[serde(default)]
+    pub cgroup: Option<hull_cgroup::Cgroup>,
+    /// Annotations of config.json.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Where a container is in its life (runtime.md, "State").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Being made.
+    Creating,
+    /// Made, waiting for start.
+    Created,
+    /// Running.
+    Running,
+    /// Frozen.
+    Paused,
+    /// Ended.
+    Stopped,
+}
+
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Status::Creating => "creating",
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Paused => "paused",
+            Status::Stopped => "stopped",
+        })
+    }
+}
+
+/// A container's directory, locked until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Dir {
+    pub(crate) path: PathBuf,
+    fd: OwnedFd,
+}
+
+/// Refuses ids that are no plain file name, as peers do.
+pub(crate) fn check_id(id: &str) -> Result<()> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "_+.-".contains(c);
+    if id.is_empty() || id == "." || id == ".." || !id.chars().all(good) || id.len() > 1024 {
+        return Err(Error::new(format!("invalid container id \"{id}\": use letters, digits and _ + . -")));
+    }
+    Ok(())
+}
+
+impl Dir {
+    /// Makes the directory of a new container. Of two callers, one gets it.
+    pub(crate) fn create(runtime: &Runtime, id: &str) -> Result<Dir> {
+        check_id(id)?;
+        let path = runtime.root.join(id);
+        let mut builder = fs::DirBuilder::new();
+        builder.mode(0o700);
+        let made = match builder.create(&path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                let root = builder.recursive(true).create(&runtime.root);
+                root.what(|| format!("cannot make the state directory \"{}\"", runtime.root.display()))?;
+                builder.recursive(false).create(&path)
+            }
+            other => other,
+        };
+        match made {
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                Err(Error::new(format!("container with given ID already exists: \"{id}\"")))
+            }
+            other => {
+                other.what(|| format!("cannot make \"{}\"", path.display()))?;
+                Dir::lock(path)
+            }
+        }
+    }
+
+    /// Opens and locks the directory of an existing container.
+    pub(crate) fn open(runtime: &Runtime, id: &str) -> Result<Dir> {
+        check_id(id)?;
+        let path = runtime.root.join(id);
+        if !path.is_dir() {
+            return Err(missing(id));
+        }
+        let dir = Dir::lock(path)?;
+        // Whoever held the lock before may have deleted it.
+        if dir.path.is_dir() { Ok(dir) } else { Err(missing(id)) }
+    }
+
+    fn lock(path: PathBuf) -> Result<Dir> {
+        let shown = || format!("cannot lock \"{}\"", path.display());
+        let fd = rustix::fs::open(&path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).what(shown)?;
+        rustix::fs::flock(&fd, FlockOperation::LockExclusive).what(shown)?;
+        Ok(Dir { path, fd })
+    }
+
+    /// Writes a file whole or not at all.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let shown = || format!("cannot write \"{}\"", self.path.join(name).display());
+        let temporary = self.path.join(format!(".{name}"));
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary).what(shown)?;
+        file.write_all(bytes).what(shown)?;
+        fs::rename(&temporary, self.path.join(name)).what(shown)
+    }
+
+    pub(crate) fn save(&self, state: &State) -> Result<()> {
+        let bytes = serde_json::to_vec(state).map_err(|e| Error::new(format!("cannot write state.json: {e}")))?;
+        self.write("state.json", &bytes)
+    }
+
+    /// The container's own copy of config.json, which later changes of the bundle don't touch.
+    pub(crate) fn spec(&self) -> Result<Spec> {
+        let path = self.path.join("config.json");
+        let bytes = fs::read(&path).what(|| format!("cannot read \"{}\"", path.display()))?;
+        serde_json::from_slice(&bytes).map_err(|e| Error::new(format!("cannot read \"{}\": {e}", path.display())))
+    }
+
+    pub(crate) fn state(&self) -> Result<State> {
+        read_state(&self.path)
+    }
+
+    /// Removes everything; state.json last, so that a crash in between leaves what `delete` needs.
+    pub(crate) fn remove(self) -> Result<()> {
+        let shown = || format!("cannot remove \"{}\"", self.path.display());
+        for entry in fs::read_dir(&self.path).what(shown)? {
+            let entry = entry.what(shown)?;
+            if entry.file_name() == "state.json" {
+                continue;
+            }
+            let is_dir = entry.file_type().is_ok_and(|t| t.is_dir());
+            let removed = if is_dir { fs::remove_dir_all(entry.path()) } else { fs::remove_file(entry.path()) };
+            removed.what(shown)?;
+        }
+        match fs::remove_file(self.path.join("state.json")) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).what(shown),
+            _ => {}
+        }
+        fs::remove_dir(&self.path).what(shown)
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Engines look for these words.
+pub(crate) fn missing(id: &str) -> Error {
+    Error::new(format!("container \"{id}\" does not exist"))
+}
+
+/// Reads state.json of a container's directory.
+fn read_state(dir: &Path) -> Result<State> {
+    let path = dir.join("state.json");
+    let bytes = match fs::read(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let id = dir.file_name().unwrap_or_default().to_string_lossy();
+            return Err(missing(&id));
+        }
+        other => other.what(|| format!("cannot read \"{}\"", path.display()))?,
+    };
+    State::from_slice(&bytes).map_err(|e| Error::new(format!("cannot read \"{}\": {e}", path.display())))
+}
+
+/// When a process began, in clock ticks since boot; `None` where it is gone or dead.
+pub(crate) fn start_time(pid: i32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in brackets may hold anything, brackets too; the fields after it are plain.
+    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+impl State {
+    /// Reads state.json.
+    ///
+    /// # Errors
+    /// For text that is not a state of this version.
+    pub fn from_slice(bytes: &[u8]) -> std::result::Result<State, String> {
+        let state: State = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+        if state.version != 1 {
+            return Err(format!("version {} is not one that this hull reads (1)", state.version));
+        }
+        Ok(state)
+    }
+
+    /// Whether the first process is alive.
+    pub(crate) fn alive(&self) -> bool {
+        self.pid > 0 && start_time(self.pid) == Some(self.start_time)
+    }
+
+    /// A descriptor of the first process, surely that one.
+    pub(crate) fn process(&self) -> Result<OwnedFd> {
+        let gone = || Error::new("container not running");
+        if self.pid <= 0 {
+            return Err(gone());
+        }
+        let pidfd = hull_sys::pidfd::open(self.pid).map_err(|_| gone())?;
+        // The number was looked up after the descriptor was opened, so both mean one process.
+        if self.alive() { Ok(pidfd) } else { Err(gone()) }
+    }
+
+    pub(crate) fn status(&self, dir: &Path) -> Status {
+        if !self.alive() {
+            return if self.pid == 0 { Status::Creating } else { Status::Stopped };
+        }
+        if dir.join(GATE).exists() {
+            return Status::Created;
+        }
+        match &self.cgroup {
+            Some(cgroup) if cgroup.is_frozen().unwrap_or(false) => Status::Paused,
+            _ => Status::Running,
+        }
+    }
+}
+
+impl Runtime {
+    /// A container's state and status.
+    ///
+    /// # Errors
+    /// Where there is none of that id.
+    pub fn status(&self, id: &str) -> Result<(State, Status)> {
+        check_id(id)?;
+        let dir = self.root.join(id);
+        if !dir.is_dir() {
+            return Err(missing(id));
+        }
+        let state = read_state(&dir)?;
+        let status = state.status(&dir);
+        Ok((state, status))
+    }
+
+    /// All containers, by id.
+    ///
+    /// # Errors
+    /// Where the state directory can't be read; a missing one is empty.
+    pub fn list(&self) -> Result<Vec<(State, Status)>> {
+        let entries = match fs::read_dir(&self.root) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.what(|| format!("cannot read \"{}\"", self.root.display()))?,
+        };
+        let mut found = Vec::new();
+        for entry in entries.flatten() {
+            let Ok(id) = entry.file_name().into_string() else { continue };
+            match self.status(&id) {
+                Ok(container) => found.push(container),
+                // One being made or removed this moment, or damaged: the others are still worth listing.
+                Err(e) if self.root.join(&id).join("state.json").exists() => self.warn(&e.to_string()),
+                Err(_) => {}
+            }
+        }
+        found.sort_by(|a, b| a.0.id.cmp(&b.0.id));
+        Ok(found)
+    }
+
+    /// Process ids in a container's cgroup, as hull sees them; the first process only where it has none.
+    ///
+    /// # Errors
+    /// Where there is no such container or its cgroup can't be read.
+    pub fn processes(&self, id: &str) -> Result<Vec<i32>> {
+        let (state, _) = self.status(id)?;
+        match &state.cgroup {
+            Some(cgroup) if !cgroup.is_empty() => cgroup.pids(true).map_err(crate::cgroup_error),
+            _ => Ok(if state.alive() { vec![state.pid] } else { vec![] }),
+        }
+    }
+
+    /// Freezes or thaws a container.
+    ///
+    /// # Errors
+    /// Where it does not run, or has no cgroup.
+    pub fn freeze(&self, id: &str, frozen: bool) -> Result<()> {
+        let dir = Dir::open(self, id)?;
+        let state = dir.state()?;
+        let status = state.status(&dir.path);
+        let cgroup = state.cgroup.as_ref().filter(|c| !c.is_empty());
+        let Some(cgroup) = cgroup else { return Err(Error::new("container has no cgroup to freeze")) };
+        match (frozen, status) {
+            (true, Status::Running | Status::Created) => cgroup.freeze().map_err(crate::cgroup_error),
+            (false, Status::Paused) => cgroup.thaw().map_err(crate::cgroup_error),
+            (true, _) => Err(Error::new("container not running or created: cannot pause it")),
+            (false, _) => Err(Error::new("container not paused")),
+        }
+    }
+
+    /// Changes limits.
+    ///
+    /// # Errors
+    /// Where it has stopped, or a limit can't be set.
+    pub fn update(&self, id: &str, resources: &hull_spec::Resources) -> Result<()> {
+        let dir = Dir::open(self, id)?;
+        let state = dir.state()?;
+        if state.status(&dir.path) == Status::Stopped {
+            return Err(Error::new("container not running: cannot update its limits"));
+        }
+        let cgroup = state.cgroup.as_ref().filter(|c| !c.is_empty());
+        let Some(cgroup) = cgroup else { return Err(Error::new("container has no cgroup to update")) };
+        let notes = cgroup.update(resources).map_err(crate::cgroup_error)?;
+        self.note(&notes);
+        Ok(())
+    }
+
+    pub(crate) fn note(&self, notes: &hull_cgroup::Notes) {
+        notes.warnings.iter().for_each(|w| self.warn(w));
+        notes.debug.iter().for_each(|d| self.debug(d));
+    }
+
+    /// Statistics of a container's cgroup.
+    ///
+    /// # Errors
+    /// Where it does not run or has no cgroup.
+    pub fn stats(&self, id: &str) -> Result<hull_cgroup::Stats> {
+        let (state, status) = self.status(id)?;
+        if status == Status::Stopped {
+            return Err(Error::new(format!("container with id {id} is not running")));
+        }
+        let cgroup = state.cgroup.as_ref().filter(|c| !c.is_empty());
+        cgroup.ok_or_else(|| Error::new("container has no cgroup"))?.stats().map_err(crate::cgroup_error)
+    }
+
+    /// Sends a signal to the first process, or with `all` to every process where they share hull's PID namespace.
+    ///
+    /// # Errors
+    /// "container not running" where it has ended.
+    pub fn kill(&self, id: &str, signal: i32, all: bool) -> Result<()> {
+        let (state, status) = self.status(id)?;
+        let shared = state.namespaces & hull_sys::clone::flags::NEWPID == 0;
+        if status == Status::Stopped {
+            if all || shared {
+                let left = self.signal_all(&state, signal)?;
+                return if all || left > 0 { Ok(()) } else { Err(Error::new("container not running")) };
+            }
+            return Err(Error::new("container not running"));
+        }
+        if shared && (all || signal == libc::SIGKILL) {
+            self.signal_all(&state, signal)?;
+            return Ok(());
+        }
+        let process = state.process()?;
+        let shown = || format!("cannot send signal {signal} to process {}", state.pid);
+        match hull_sys::pidfd::send_signal(process.as_fd(), signal) {
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => Err(Error::new("container not running")),
+            other => other.what(shown),
+        }?;
+        // A frozen v1 group does not die of a signal before it is thawed.
+        if status == Status::Paused && signal == libc::SIGKILL
+            && let Some(cgroup) = &state.cgroup
+        {
+            cgroup.thaw().map_err(crate::cgroup_error)?;
+        }
+        Ok(())
+    }
+
+    fn signal_all(&self, state: &State, signal: i32) -> Result<usize> {
+        let Some(cgroup) = state.cgroup.as_ref().filter(|c| !c.is_empty() && c.exists()) else { return Ok(0) };
+        if signal == libc::SIGKILL {
+            let count = cgroup.pids(true).map_err(crate::cgroup_error)?.len();
+            cgroup.kill_all().map_err(crate::cgroup_error)?;
+            return Ok(count);
+        }
+        let mut count = 0;
+        for pid in cgroup.pids(true).map_err(crate::cgroup_error)? {
+            if let Ok(fd) = hull_sys::pidfd::open(pid) {
+                count += usize::from(hull_sys::pidfd::send_signal(fd.as_fd(), signal).is_ok());
+            }
+        }
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids() {
+        for good in ["a", "A-b_c.d+1", "..."] {
+            assert!(check_id(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", "a/b", "a b", "\u{e9}", "a\n"] {
+            assert!(check_id(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn one_of_two_creators_wins() {
+        let root = std::env::temp_dir().join(format!("hull-state-{}", std::process::id()));
+        let runtime = Runtime::new(&root);
+        let first = Dir::create(&runtime, "x").unwrap();
+        assert!(Dir::create(&runtime, "x").unwrap_err().to_string().contains("already exists"));
+        first.save(&State { version: 1, id: "x".into(), ..State::default() }).unwrap();
+        assert_eq!(runtime.status("x").unwrap().1, Status::Creating);
+        first.remove().unwrap();
+        assert!(runtime.status("x").unwrap_err().to_string().contains("does not exist"));
+        fs::remove_dir(root).unwrap();
+    }
+
+    #[test]
+    fn own_start_time_is_known() {
+        assert!(start_time(std::process::id() as i32).is_some());
+        assert!(start_time(i32::MAX).is_none());
+    }
+}

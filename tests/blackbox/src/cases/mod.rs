@@ -1,0 +1,13 @@
+//! The table of subjects.
+
+use crate::case::Case;
+
+macro_rules! subjects {
+    ($($name:ident),* $(,)?) => {
+        $(mod $name;)*
+        /// Every case by subject.
+        pub(crate) const ALL: &[(&str, &[Case])] = &[$((stringify!($name), $name::CASES)),*];
+    };
+}
+
+subjects!(lifecycle, state, signals, process, users, caps, exec);

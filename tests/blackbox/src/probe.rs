@@ -1,0 +1,306 @@
+//! Looks at things from inside a container that busybox can't: `hull-probe WHAT [ARG]...`.
+//!
+//! Prints `key value` lines. Static, so that it runs in any root file system.
+
+use std::fs;
+use std::io::{self, Write};
+use std::process::exit;
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let rest: Vec<&str> = args.iter().skip(1).map(String::as_str).collect();
+    match args.first().map(String::as_str) {
+        Some("args") => rest.iter().for_each(|a| println!("<{a}>")),
+        Some("env") => std::env::vars_os().for_each(|(k, v)| println!("{}={}", k.display(), v.display())),
+        Some("fds") => fds(),
+        Some("syscall") => syscall(&rest),
+        Some("syscall32") => syscall32(&rest),
+        Some("status") => print!("{}", fs::read_to_string("/proc/self/status").unwrap_or_default()),
+        Some("cwd") => cwd(),
+        Some("sched") => sched(),
+        Some("self") => own(),
+        Some("clock") => clock(),
+        Some("keyring") => keyring(),
+        Some("eat") => eat(number(rest[0]) as usize),
+        Some("forks") => forks(number(rest[0])),
+        Some("spin") => spin(number(rest[0]) as u64),
+        Some("open") => open(rest[0], rest[1]),
+        Some("trap") => trap(&rest),
+        Some("tty") => tty(),
+        Some("stay") => std::thread::sleep(std::time::Duration::from_secs(1000)),
+        Some("peek") => peek(number(rest[0]) as u64),
+        Some("tamper") => tamper(),
+        Some("exit") => exit(number(rest[0]) as i32),
+        other => {
+            eprintln!("hull-probe: unknown {other:?}");
+            exit(99)
+        }
+    }
+}
+
+/// Decimal, or hexadecimal after `0x`; negative allowed.
+fn number(text: &str) -> i64 {
+    let parsed = match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16).map(|n| n as i64),
+        None => text.parse(),
+    };
+    parsed.unwrap_or_else(|e| panic!("{text:?}: {e}"))
+}
+
+fn errno() -> i32 {
+    io::Error::last_os_error().raw_os_error().unwrap_or(0)
+}
+
+/// Every open descriptor and what it is, without the one used to look.
+fn fds() {
+    for n in 0..1024 {
+        if let Ok(link) = fs::read_link(format!("/proc/self/fd/{n}")) {
+            println!("{n} {}", link.display());
+        }
+    }
+}
+
+/// Makes the system call and prints `ret` and `errno`.
+fn syscall(args: &[&str]) {
+    let mut a = [0i64; 7];
+    for (slot, text) in a.iter_mut().zip(args) {
+        *slot = number(text);
+    }
+    // SAFETY: the case that names the call chooses arguments that pass no live pointer.
+    let ret = unsafe { libc::syscall(a[0], a[1], a[2], a[3], a[4], a[5], a[6]) };
+    println!("ret {ret}\nerrno {}", if ret == -1 { errno() } else { 0 });
+}
+
+/// The same through the 32-bit gate, with up to one argument.
+fn syscall32(args: &[&str]) {
+    let (number, argument) = (number(args[0]) as u32, args.get(1).map_or(0, |a| number(a) as u32));
+    let ret: i32;
+    // SAFETY: int 0x80 clobbers no register but eax (the kernel keeps the rest); rbx is saved around it because the
+    // compiler reserves it; the argument is no pointer.
+    unsafe {
+        std::arch::asm!("xchg {b:r}, rbx", "int 0x80", "xchg {b:r}, rbx", b = inout(reg) u64::from(argument) => _,
+            inlateout("eax") number => ret, in("ecx") 0, in("edx") 0,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _);
+    }
+    println!("ret {}\nerrno {}", if ret < 0 { -1 } else { ret }, if ret < 0 { -ret } else { 0 });
+}
+
+/// The working directory as the kernel tells it.
+fn cwd() {
+    let mut buffer = [0u8; 4096];
+    // SAFETY: the buffer is as long as said.
+    let n = unsafe { libc::syscall(libc::SYS_getcwd, buffer.as_mut_ptr(), buffer.len()) };
+    match n {
+        -1 => println!("errno {}", errno()),
+        n => println!("cwd {}", String::from_utf8_lossy(&buffer[..n as usize - 1])),
+    }
+}
+
+fn sched() {
+    #[repr(C)]
+    #[derive(Default)]
+    struct Attr {
+        size: u32,
+        policy: u32,
+        flags: u64,
+        nice: i32,
+        priority: u32,
+        runtime: u64,
+        deadline: u64,
+        period: u64,
+        utils: [u32; 2],
+    }
+    let mut attr = Attr::default();
+    // SAFETY: attr is valid for its own size.
+    unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attr, size_of::<Attr>(), 0) };
+    println!("policy {}\nnice {}\npriority {}\nflags {}", attr.policy, attr.nice, attr.priority, attr.flags);
+    println!("runtime {}\ndeadline {}\nperiod {}", attr.runtime, attr.deadline, attr.period);
+    // SAFETY: plain system call without pointers. 1 is IOPRIO_WHO_PROCESS.
+    let io = unsafe { libc::syscall(libc::SYS_ioprio_get, 1, 0) };
+    println!("ioclass {}\niolevel {}", io >> 13, io & 0x1fff);
+    // SAFETY: plain system call without pointers; 0xffffffff only asks.
+    println!("personality {}", unsafe { libc::personality(0xffff_ffff) });
+}
+
+/// Identity and attributes of this process.
+fn own() {
+    // SAFETY: plain system calls without pointers, but for getgroups, whose buffer is as long as said.
+    unsafe {
+        let mask = libc::umask(0o77);
+        println!("umask {mask:o}\npid {}\nppid {}", libc::getpid(), libc::getppid());
+        println!("pgid {}\nsid {}", libc::getpgid(0), libc::getsid(0));
+        println!("uid {} {}\ngid {} {}", libc::getuid(), libc::geteuid(), libc::getgid(), libc::getegid());
+        let mut groups = [0u32; 128];
+        let n = libc::getgroups(128, groups.as_mut_ptr()).max(0) as usize;
+        println!("groups {:?}", &groups[..n]);
+        println!("dumpable {}", libc::prctl(libc::PR_GET_DUMPABLE));
+        println!("no_new_privs {}", libc::prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0));
+        println!("subreaper_parent {}", libc::prctl(libc::PR_GET_PDEATHSIG, &mut 0));
+        println!("securebits {}", libc::prctl(libc::PR_GET_SECUREBITS));
+    }
+    println!("exe {}", fs::read_link("/proc/self/exe").unwrap_or_default().display());
+    println!("comm {}", fs::read_to_string("/proc/self/comm").unwrap_or_default().trim());
+}
+
+fn clock() {
+    for (name, id) in [("monotonic", libc::CLOCK_MONOTONIC), ("boottime", libc::CLOCK_BOOTTIME)] {
+        let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: t is a valid timespec.
+        unsafe { libc::clock_gettime(id, &mut t) };
+        println!("{name} {}", t.tv_sec);
+    }
+}
+
+/// Serial number and description of the session keyring.
+fn keyring() {
+    // KEYCTL_GET_KEYRING_ID of KEY_SPEC_SESSION_KEYRING, then KEYCTL_DESCRIBE.
+    // SAFETY: plain system call without pointers.
+    let id = unsafe { libc::syscall(libc::SYS_keyctl, 0, -3i64, 0) };
+    let mut text = [0u8; 256];
+    // SAFETY: the buffer is as long as said.
+    let n = unsafe { libc::syscall(libc::SYS_keyctl, 6, id, text.as_mut_ptr(), text.len()) };
+    println!("id {id}\ndescription {}", String::from_utf8_lossy(&text[..n.clamp(0, 256) as usize]).trim_matches('\0'));
+}
+
+/// Touches this many megabytes, one by one.
+fn eat(megabytes: usize) {
+    let mut held = Vec::new();
+    for n in 1..=megabytes {
+        held.push(vec![n as u8; 1 << 20]);
+        println!("ate {n}");
+        let _ = io::stdout().flush();
+    }
+}
+
+/// Forks up to `most` children that stay, and prints how many there were.
+fn forks(most: i64) {
+    let mut children = Vec::new();
+    for _ in 0..most {
+        // SAFETY: this process has one thread, and the child only sleeps.
+        match unsafe { libc::fork() } {
+            0 => loop {
+                // SAFETY: plain system call.
+                unsafe { libc::pause() };
+            },
+            -1 => {
+                println!("errno {}", errno());
+                break;
+            }
+            pid => children.push(pid),
+        }
+    }
+    println!("children {}", children.len());
+    for pid in children {
+        // SAFETY: plain system call without pointers.
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+    }
+}
+
+/// Burns CPU for this many milliseconds of wall clock, and prints how many of CPU time it got.
+fn spin(milliseconds: u64) {
+    let end = std::time::Instant::now() + std::time::Duration::from_millis(milliseconds);
+    while std::time::Instant::now() < end {
+        std::hint::spin_loop();
+    }
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: t is a valid timespec.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut t) };
+    println!("cpu {}", t.tv_sec * 1000 + t.tv_nsec / 1_000_000);
+}
+
+/// Opens a path with flags such as `rw`, and prints the errno.
+fn open(path: &str, flags: &str) {
+    let got = fs::OpenOptions::new().read(flags.contains('r')).write(flags.contains('w')).open(path);
+    println!("errno {}", got.err().and_then(|e| e.raw_os_error()).unwrap_or(0));
+}
+
+/// Installs a handler for each named signal number, prints `ready`, then the number of each signal that comes.
+fn trap(numbers: &[&str]) {
+    extern "C" fn handler(n: libc::c_int) {
+        let line = [b's', b'i', b'g', b' ', b'0' + (n / 10) as u8, b'0' + (n % 10) as u8, b'\n'];
+        // SAFETY: write is async-signal-safe and the buffer is as long as said.
+        unsafe { libc::write(1, line.as_ptr().cast(), line.len()) };
+    }
+    for n in numbers {
+        // SAFETY: the handler only calls write.
+        unsafe { libc::signal(number(n) as i32, handler as *const () as libc::sighandler_t) };
+    }
+    println!("ready");
+    loop {
+        // SAFETY: plain system call.
+        unsafe { libc::pause() };
+    }
+}
+
+/// Whether 0, 1, 2 are terminals, how large, and whether there is a controlling terminal.
+fn tty() {
+    for n in 0..3 {
+        // SAFETY: plain system call without pointers.
+        println!("isatty{n} {}", unsafe { libc::isatty(n) });
+    }
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: size is a valid winsize.
+    unsafe { libc::ioctl(0, libc::TIOCGWINSZ, &mut size) };
+    println!("size {} {}", size.ws_row, size.ws_col);
+    println!("controlling {}", fs::File::open("/dev/tty").is_ok());
+}
+
+/// For so many milliseconds, looks at every other process in /proc and tries to open its descriptors and executable.
+fn peek(milliseconds: u64) {
+    let end = std::time::Instant::now() + std::time::Duration::from_millis(milliseconds);
+    let mut seen = std::collections::BTreeSet::new();
+    let own = std::process::id();
+    println!("ready");
+    let _ = io::stdout().flush();
+    while std::time::Instant::now() < end {
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+            if pid == own {
+                continue;
+            }
+            for fd in fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten() {
+                let link = fs::read_link(fd.path()).unwrap_or_default();
+                seen.insert(format!("fd {}", link.display()));
+            }
+            if let Ok(exe) = fs::read_link(entry.path().join("exe")) {
+                seen.insert(format!("exe {}", exe.display()));
+                if fs::OpenOptions::new().write(true).open(entry.path().join("exe")).is_ok() {
+                    seen.insert(format!("writable {}", exe.display()));
+                }
+            }
+        }
+    }
+    seen.iter().for_each(|line| println!("{line}"));
+}
+
+/// For five seconds, tries to open the executable of every other process for writing and to append to it.
+fn tamper() {
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    let own = std::process::id();
+    let mut held = Vec::new();
+    println!("ready");
+    let _ = io::stdout().flush();
+    while std::time::Instant::now() < end {
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+            if pid != own
+                && pid != 1
+                && let Ok(file) = fs::File::open(entry.path().join("exe"))
+            {
+                held.push(file);
+            }
+        }
+        for file in &held {
+            use std::os::fd::AsRawFd;
+            let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+            if fs::read_link(&path).is_ok_and(|l| l.to_string_lossy().contains("busybox")) {
+                continue;
+            }
+            if let Ok(mut open) = fs::OpenOptions::new().append(true).open(&path) {
+                println!("opened {}", fs::read_link(&path).unwrap_or_default().display());
+                let _ = open.write_all(b"tampered");
+            }
+        }
+        held.truncate(64);
+    }
+}
