@@ -2,7 +2,7 @@
 //!
 //! Walks the plan in one order; every failure goes to the parent as text, and the process ends.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
@@ -63,6 +63,14 @@ impl Init<'_> {
 
     fn prepare(&mut self) -> Result<Ready> {
         let plan = self.plan;
+        let kept = self.joins.iter().map(|j| j.1.as_raw_fd()).chain(self.idmaps.iter().map(AsRawFd::as_raw_fd));
+        let kept = kept.chain(self.task_files.iter().map(AsRawFd::as_raw_fd));
+        let kept = kept.chain(self.gate.iter().map(AsRawFd::as_raw_fd));
+        let kept = kept.chain(self.cgroup.iter().map(AsRawFd::as_raw_fd)).chain([self.sync.as_fd().as_raw_fd()]);
+        // The parent's locks, logs and the like are not this process's to hold open until it executes.
+        // SAFETY: this process is a copy of its parent and never returns from run().
+        unsafe { hull_sys::fs::close_all_but(3 + plan.process.preserve_fds as i32, &mut kept.collect::<Vec<_>>()) }
+            .what(|| "cannot close inherited descriptors")?;
         hull_sys::signal::reset();
         hull_sys::prctl::set_parent_death_signal(libc::SIGKILL).what(|| "prctl")?;
         if plan.needs_stage() {

@@ -1,6 +1,6 @@
 //! The way of a process that exec adds: join the container's namespaces, become the user, execute.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -45,6 +45,12 @@ impl Join<'_> {
     }
 
     fn prepare(&mut self) -> Result<(crate::process::Program, crate::process::Attributes)> {
+        let kept = self.task_files.iter().map(AsRawFd::as_raw_fd).chain(self.chroot.iter().map(AsRawFd::as_raw_fd));
+        let kept = kept.chain(self.cgroup.iter().map(AsRawFd::as_raw_fd));
+        let kept = kept.chain([self.sync.as_fd().as_raw_fd(), self.target.as_raw_fd()]);
+        // SAFETY: this process is a copy of its parent and never returns from run().
+        unsafe { hull_sys::fs::close_all_but(3 + self.process.preserve_fds as i32, &mut kept.collect::<Vec<_>>()) }
+            .what(|| "cannot close inherited descriptors")?;
         hull_sys::signal::reset();
         hull_sys::prctl::set_parent_death_signal(libc::SIGKILL).what(|| "prctl")?;
         let proc = HostProc::open()?;

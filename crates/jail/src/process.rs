@@ -312,7 +312,8 @@ impl ProcessPlan {
     }
 
     fn finish(&self, attributes: &Attributes, sync: &Sync) -> Result<(hull_sys::exec::Strings, hull_sys::exec::Strings)> {
-        let strings = (hull_sys::exec::Strings::new(self.args.clone()), hull_sys::exec::Strings::new(self.env.clone()));
+        let env = self.environment();
+        let strings = (hull_sys::exec::Strings::new(self.args.clone()), hull_sys::exec::Strings::new(env));
         write_label(&attributes.apparmor, "exec ", &self.apparmor, "process.apparmorProfile")?;
         write_label(&attributes.selinux, "", &self.selinux, "process.selinuxLabel")?;
         if self.no_new_privs {
@@ -342,6 +343,18 @@ impl ProcessPlan {
         Ok(strings)
     }
 
+    /// The environment, with HOME from the container's own /etc/passwd where it is missing or empty.
+    fn environment(&self) -> Vec<CString> {
+        let mut env = self.env.clone();
+        if env.iter().any(|e| e.to_bytes().strip_prefix(b"HOME=").is_some_and(|v| !v.is_empty())) {
+            return env;
+        }
+        env.retain(|e| !e.to_bytes().starts_with(b"HOME="));
+        let home = home_of(self.uid).unwrap_or_else(|| "/".into());
+        env.extend(CString::new(format!("HOME={home}")));
+        env
+    }
+
     fn load(&self, filter: &Filter, sync: &Sync) -> Result<()> {
         if filter.listener {
             // The kernel will take the lowest free number; it is told beforehand, as the filter may deny the telling.
@@ -355,6 +368,23 @@ impl ProcessPlan {
         std::mem::forget(listener);
         Ok(())
     }
+}
+
+/// The home directory of a user by /etc/passwd of the container.
+fn home_of(uid: u32) -> Option<String> {
+    use std::io::Read;
+    /// Far above any real one; the file is the image's and may be anything.
+    const LONGEST: u64 = 1 << 20;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let fd = rustix::fs::open("/etc/passwd", flags, Mode::empty()).ok()?;
+    if FileType::from_raw_mode(rustix::fs::fstat(&fd).ok()?.st_mode) != FileType::RegularFile {
+        return None;
+    }
+    let mut text = String::new();
+    std::fs::File::from(fd).take(LONGEST).read_to_string(&mut text).ok()?;
+    let mut rows = text.lines().map(|l| l.split(':').collect::<Vec<_>>());
+    let row = rows.find(|f| f.get(2).and_then(|u| u.parse().ok()) == Some(uid))?;
+    row.get(5).filter(|h| !h.is_empty()).map(|h| (*h).to_owned())
 }
 
 /// A program found, to be executed.

@@ -76,18 +76,8 @@ impl Abi {
             _ => 0,
         };
         let wide = audit & WIDE != 0 && !matches!(arch, X32 | Mips64n32 | Mipsel64n32);
-        let multiplexes = matches!(
-            arch,
-            X86 | M68k | Mips | Mipsel | Ppc | Ppc64 | Ppc64le | S390 | S390x | Sh | Sheb
-        );
-        Abi {
-            arch,
-            audit,
-            column,
-            base,
-            wide,
-            multiplexes,
-        }
+        let multiplexes = matches!(arch, X86 | M68k | Mips | Mipsel | Ppc | Ppc64 | Ppc64le | S390 | S390x | Sh | Sheb);
+        Abi { arch, audit, column, base, wide, multiplexes }
     }
 
     /// Whether words lie with the low half first.

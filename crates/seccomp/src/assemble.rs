@@ -15,15 +15,7 @@ pub(crate) fn assemble(graph: &Graph, root: Next) -> Vec<Insn> {
     let mut layout = Layout::default();
     let reachable = graph.reachable(root);
     layout.entries = vec![Entry::default(); reachable.len()];
-    let nodes = || {
-        graph
-            .nodes()
-            .iter()
-            .enumerate()
-            .zip(&reachable)
-            .filter(|(_, r)| **r)
-            .map(|(node, _)| node)
-    };
+    let nodes = || graph.nodes().iter().enumerate().zip(&reachable).filter(|(_, r)| **r).map(|(node, _)| node);
 
     for (id, node) in nodes() {
         for next in [node.yes, node.no] {

@@ -63,11 +63,7 @@ pub fn evaluate(program: &[Insn], arch: u32, nr: u32, ip: u64, args: [u64; 6]) -
 pub(crate) fn run(program: &[Insn], arch: u32, nr: u32, ip: u64, args: [u64; 6]) -> (u32, u32) {
     let half = |value: u64, second: bool| {
         let high = second == (arch & LITTLE_ENDIAN != 0);
-        if high {
-            (value >> 32) as u32
-        } else {
-            value as u32
-        }
+        if high { (value >> 32) as u32 } else { value as u32 }
     };
     let mut a = 0u32;
     let mut pc = 0usize;

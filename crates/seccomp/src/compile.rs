@@ -24,12 +24,7 @@ pub(crate) fn compile(profile: &Seccomp, native: SeccompArch, hide: bool) -> Res
     let flags = flags(profile, rules.notifies)?;
     let hide = hide && rules::hides_newer(profile.default_action);
 
-    let mut compiler = Compiler {
-        rules: &rules,
-        hide,
-        graph: Graph::default(),
-        chains: BTreeMap::new(),
-    };
+    let mut compiler = Compiler { rules: &rules, hide, graph: Graph::default(), chains: BTreeMap::new() };
     // x86_64 and x32 are one architecture to the kernel; the first of the two stands for both.
     let mut root = Next::Return(KILL_THREAD);
     for (i, abi) in abis.iter().enumerate().rev() {
@@ -41,18 +36,10 @@ pub(crate) fn compile(profile: &Seccomp, native: SeccompArch, hide: bool) -> Res
     }
     let program = assemble(&compiler.graph, root);
     if program.len() > MAX_INSNS {
-        let problem = format!(
-            "needs {} BPF instructions, but the kernel takes {MAX_INSNS}",
-            program.len()
-        );
+        let problem = format!("needs {} BPF instructions, but the kernel takes {MAX_INSNS}", program.len());
         return Err(Error::new("syscalls", problem));
     }
-    Ok(Filter {
-        program,
-        flags,
-        listener: rules.notifies,
-        warnings: rules.warnings,
-    })
+    Ok(Filter { program, flags, listener: rules.notifies, warnings: rules.warnings })
 }
 
 /// The flags of seccomp(2).
@@ -70,10 +57,7 @@ fn flags(profile: &Seccomp, listener: bool) -> Result<u32, Error> {
             SeccompFlag::SpecAllow => flag::SPEC_ALLOW,
             SeccompFlag::WaitKillableRecv if listener => flag::WAIT_KILLABLE_RECV,
             SeccompFlag::WaitKillableRecv => {
-                let problem = format!(
-                    "{} needs a rule with the action SCMP_ACT_NOTIFY",
-                    flag.as_str()
-                );
+                let problem = format!("{} needs a rule with the action SCMP_ACT_NOTIFY", flag.as_str());
                 return Err(Error::new(format!("flags[{i}]"), problem));
             }
         };
@@ -131,11 +115,7 @@ impl Compiler<'_> {
             table.calls[0] = Call::Always(ERRNO | ENOSYS);
         }
 
-        push(
-            ranges,
-            if abi.base == X32_BIT { X32_BIT } else { 0 },
-            default,
-        );
+        push(ranges, if abi.base == X32_BIT { X32_BIT } else { 0 }, default);
         for (entry, call) in table.calls.iter().enumerate() {
             let entry = entry as u16;
             if entry == PRIVATE && hide {
@@ -175,12 +155,7 @@ impl Compiler<'_> {
 
     /// One comparison, word by word.
     fn condition(&mut self, abi: &Abi, condition: &Condition, yes: Next, no: Next) -> Next {
-        let Condition {
-            index,
-            op,
-            value,
-            mask,
-        } = *condition;
+        let Condition { index, op, value, mask } = *condition;
         let graph = &mut self.graph;
         let low = abi.word(index, false);
         let (high_value, low_value) = ((value >> 32) as u32, value as u32);
@@ -197,9 +172,7 @@ impl Compiler<'_> {
             }
             SeccompOp::MaskedEq => {
                 let next = graph.masked(low, mask as u32, low_value, yes, no);
-                high.map_or(next, |high| {
-                    graph.masked(high, (mask >> 32) as u32, high_value, next, no)
-                })
+                high.map_or(next, |high| graph.masked(high, (mask >> 32) as u32, high_value, next, no))
             }
             SeccompOp::Ge | SeccompOp::Lt | SeccompOp::Gt | SeccompOp::Le => {
                 let next = match (op, low_value.checked_add(1)) {
@@ -237,16 +210,11 @@ impl Compiler<'_> {
     fn exceptions(&mut self, ranges: &[Range], last: u32) -> Option<Next> {
         const MOST: u32 = 3;
         let ends = ranges.iter().skip(1).map(|range| range.0 - 1).chain([last]);
-        let spans: Vec<(u32, u32, Next)> = ranges
-            .iter()
-            .zip(ends)
-            .map(|(range, end)| (range.0, end, range.1))
-            .collect();
+        let spans: Vec<(u32, u32, Next)> =
+            ranges.iter().zip(ends).map(|(range, end)| (range.0, end, range.1)).collect();
         let &(_, _, usual) = spans.iter().max_by_key(|(start, end, _)| end - start)?;
         let others = || spans.iter().filter(|span| span.2 != usual);
-        let count = others().try_fold(0u32, |sum, (start, end, _)| {
-            sum.checked_add(end - start)?.checked_add(1)
-        })?;
+        let count = others().try_fold(0u32, |sum, (start, end, _)| sum.checked_add(end - start)?.checked_add(1))?;
         if count > MOST {
             return None;
         }

@@ -83,17 +83,11 @@ const PRIVILEGED: &[(&str, &str)] = &[
     ("CAP_SYS_BOOT", "reboot"),
     ("CAP_SYS_CHROOT", "chroot"),
     ("CAP_SYS_MODULE", "delete_module finit_module init_module"),
-    (
-        "CAP_SYS_NICE",
-        "get_mempolicy mbind migrate_pages move_pages set_mempolicy set_mempolicy_home_node",
-    ),
+    ("CAP_SYS_NICE", "get_mempolicy mbind migrate_pages move_pages set_mempolicy set_mempolicy_home_node"),
     ("CAP_SYS_PACCT", "acct"),
     ("CAP_SYS_PTRACE", "kcmp pidfd_getfd process_madvise"),
     ("CAP_SYS_RAWIO", "ioperm iopl"),
-    (
-        "CAP_SYS_TIME",
-        "clock_settime clock_settime64 settimeofday stime",
-    ),
+    ("CAP_SYS_TIME", "clock_settime clock_settime64 settimeofday stime"),
     ("CAP_SYS_TTY_CONFIG", "vhangup"),
     ("CAP_SYSLOG", "syslog"),
 ];
@@ -119,28 +113,14 @@ pub fn default_profile(caps: &[&str]) -> Seccomp {
         }
     }
     if !caps.contains(&"CAP_SYS_ADMIN") {
-        let flags = if matches!(native, SeccompArch::S390 | SeccompArch::S390x) {
-            1
-        } else {
-            0
-        };
-        syscalls.push(allow(
-            ["clone"],
-            &[arg(flags, SeccompOp::MaskedEq, NEW_NAMESPACES)],
-        ));
+        let flags = if matches!(native, SeccompArch::S390 | SeccompArch::S390x) { 1 } else { 0 };
+        syscalls.push(allow(["clone"], &[arg(flags, SeccompOp::MaskedEq, NEW_NAMESPACES)]));
         // Its flags are in memory, where no filter sees them; told that it is absent, programs fall back to clone.
-        let absent = SeccompRule {
-            action: SeccompAction::Errno,
-            errno_ret: Some(ENOSYS),
-            ..allow(["clone3"], &[])
-        };
+        let absent = SeccompRule { action: SeccompAction::Errno, errno_ret: Some(ENOSYS), ..allow(["clone3"], &[]) };
         syscalls.push(absent);
     }
     for &personality in PERSONALITIES {
-        syscalls.push(allow(
-            ["personality"],
-            &[arg(0, SeccompOp::Eq, personality)],
-        ));
+        syscalls.push(allow(["personality"], &[arg(0, SeccompOp::Eq, personality)]));
     }
     syscalls.push(allow(["socket"], &[arg(0, SeccompOp::Lt, AF_ALG)]));
     syscalls.push(allow(["socket"], &[arg(0, SeccompOp::Eq, AF_ALG + 1)]));
@@ -167,12 +147,7 @@ fn allow<'a>(names: impl IntoIterator<Item = &'a str>, args: &[SeccompArg]) -> S
 
 /// A condition; of a masked one, that no bit of the mask is set.
 fn arg(index: u32, op: SeccompOp, value: u64) -> SeccompArg {
-    SeccompArg {
-        index,
-        op,
-        value,
-        value_two: 0,
-    }
+    SeccompArg { index, op, value, value_two: 0 }
 }
 
 /// The architectures whose programs a kernel of this one can run.

@@ -79,16 +79,7 @@ impl Graph {
 
     /// `word == k`.
     pub(crate) fn equal(&mut self, word: u8, k: u32, yes: Next, no: Next) -> Next {
-        self.node(
-            Test {
-                word,
-                mask: u32::MAX,
-                op: Op::Eq,
-                k,
-            },
-            yes,
-            no,
-        )
+        self.node(Test { word, mask: u32::MAX, op: Op::Eq, k }, yes, no)
     }
 
     /// `word >= k`.
@@ -97,43 +88,20 @@ impl Graph {
             0 => yes,
             1 => self.equal(word, 0, no, yes),
             u32::MAX => self.equal(word, k, yes, no),
-            _ => self.node(
-                Test {
-                    word,
-                    mask: u32::MAX,
-                    op: Op::Ge,
-                    k,
-                },
-                yes,
-                no,
-            ),
+            _ => self.node(Test { word, mask: u32::MAX, op: Op::Ge, k }, yes, no),
         }
     }
 
     /// `word & mask == k`.
     pub(crate) fn masked(&mut self, word: u8, mask: u32, k: u32, yes: Next, no: Next) -> Next {
-        let set = Test {
-            word,
-            mask: u32::MAX,
-            op: Op::Set,
-            k: mask,
-        };
+        let set = Test { word, mask: u32::MAX, op: Op::Set, k: mask };
         match (mask, k) {
             (_, k) if k & !mask != 0 => no,
             (0, _) => yes,
             (u32::MAX, k) => self.equal(word, k, yes, no),
             (_, 0) => self.node(set, no, yes),
             (mask, k) if mask == k && mask.is_power_of_two() => self.node(set, yes, no),
-            (mask, k) => self.node(
-                Test {
-                    word,
-                    mask,
-                    op: Op::Eq,
-                    k,
-                },
-                yes,
-                no,
-            ),
+            (mask, k) => self.node(Test { word, mask, op: Op::Eq, k }, yes, no),
         }
     }
 
@@ -177,11 +145,7 @@ impl Graph {
             }
         };
         let words = self.words[id as usize];
-        let mut facts: Vec<Fact> = facts
-            .iter()
-            .copied()
-            .filter(|(test, _)| words & bit(test.word) != 0)
-            .collect();
+        let mut facts: Vec<Fact> = facts.iter().copied().filter(|(test, _)| words & bit(test.word) != 0).collect();
         let key = (next, facts.clone());
         if let Some(&known) = done.get(&key) {
             return Some(known);
@@ -210,10 +174,7 @@ impl Graph {
         };
         let mut reached = vec![false; root as usize + 1];
         reached[root as usize] = true;
-        for id in (0..=root as usize)
-            .rev()
-            .filter(|&id| id < self.nodes.len())
-        {
+        for id in (0..=root as usize).rev().filter(|&id| id < self.nodes.len()) {
             if reached[id] {
                 for next in [self.nodes[id].yes, self.nodes[id].no] {
                     if let Next::Node(next) = next {
@@ -233,9 +194,7 @@ fn bit(word: u8) -> u32 {
 
 /// The outcome of a test, if what is known settles it.
 fn settled(facts: &[Fact], test: Test) -> Option<bool> {
-    let same = facts
-        .iter()
-        .filter(|(f, _)| f.word == test.word && f.mask == test.mask);
+    let same = facts.iter().filter(|(f, _)| f.word == test.word && f.mask == test.mask);
     // The word is within [low, high] and is none of the values that were refuted.
     let (mut low, mut high) = (0, u32::MAX);
     for &(fact, holds) in same {

@@ -51,10 +51,7 @@ pub struct Error {
 impl Error {
     /// `field` is relative to `linux.seccomp`.
     fn new(field: impl Into<String>, problem: impl Into<String>) -> Error {
-        Error {
-            field: field.into(),
-            problem: problem.into(),
-        }
+        Error { field: field.into(), problem: problem.into() }
     }
 }
 

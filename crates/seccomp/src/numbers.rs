@@ -21,11 +21,7 @@ pub(crate) struct Row {
 }
 
 const fn row(name: &'static str, multiplexed: u8, numbers: [u16; COLUMNS]) -> Row {
-    Row {
-        name,
-        numbers,
-        multiplexed,
-    }
+    Row { name, numbers, multiplexed }
 }
 
 pub(crate) const X86: usize = 0;

@@ -83,36 +83,20 @@ impl<'a> Rules<'a> {
     /// Checks a profile whose program is for these architectures.
     pub(crate) fn check(profile: &'a Seccomp, abis: &[Abi]) -> Result<Rules<'a>, Error> {
         if profile.default_action == SeccompAction::Notify {
-            return Err(Error::new(
-                "defaultAction",
-                "SCMP_ACT_NOTIFY cannot be used as default action",
-            ));
+            return Err(Error::new("defaultAction", "SCMP_ACT_NOTIFY cannot be used as default action"));
         }
-        let default = verdict(profile.default_action, profile.default_errno_ret, || {
-            "defaultErrnoRet".into()
-        })?;
-        let mut rules = Rules {
-            default,
-            notifies: false,
-            warnings: Vec::new(),
-            rules: Vec::new(),
-            named: Vec::new(),
-        };
+        let default = verdict(profile.default_action, profile.default_errno_ret, || "defaultErrnoRet".into())?;
+        let mut rules = Rules { default, notifies: false, warnings: Vec::new(), rules: Vec::new(), named: Vec::new() };
         // Most profiles list names in order: the next row is the likeliest.
         let mut row = 0;
         for (i, call) in profile.syscalls.iter().enumerate() {
-            let verdict = verdict(call.action, call.errno_ret, || {
-                format!("syscalls[{i}].errnoRet")
-            })?;
+            let verdict = verdict(call.action, call.errno_ret, || format!("syscalls[{i}].errnoRet"))?;
             let first = rules.rules.len() as u32;
             rules.add(i, &call.args, verdict, abis)?;
             let added = first..rules.rules.len() as u32;
 
             if call.names.is_empty() {
-                return Err(Error::new(
-                    format!("syscalls[{i}].names"),
-                    "must name at least one system call",
-                ));
+                return Err(Error::new(format!("syscalls[{i}].names"), "must name at least one system call"));
             }
             for (j, name) in call.names.iter().enumerate() {
                 let field = || format!("syscalls[{i}].names[{j}]");
@@ -121,20 +105,14 @@ impl<'a> Rules<'a> {
                 }
                 // The descriptor of the listener has to leave the process that has loaded the filter.
                 if call.action == SeccompAction::Notify && name == "write" {
-                    return Err(Error::new(
-                        field(),
-                        "SCMP_ACT_NOTIFY cannot be used for the write syscall",
-                    ));
+                    return Err(Error::new(field(), "SCMP_ACT_NOTIFY cannot be used for the write syscall"));
                 }
                 row = match ROWS.get(row + 1) {
                     Some(next) if next.name == name => row + 1,
                     _ => match ROWS.binary_search_by(|row| row.name.cmp(name)) {
                         Ok(found) => found,
                         Err(_) => {
-                            let field = Error::new(
-                                field(),
-                                format!("unknown system call {name:?} ignored"),
-                            );
+                            let field = Error::new(field(), format!("unknown system call {name:?} ignored"));
                             rules.warnings.push(field.to_string());
                             continue;
                         }
@@ -145,28 +123,16 @@ impl<'a> Rules<'a> {
             rules.notifies |= call.action == SeccompAction::Notify;
         }
         if rules.notifies && profile.listener_path.as_os_str().is_empty() {
-            return Err(Error::new(
-                "listenerPath",
-                "must be set, as a rule has the action SCMP_ACT_NOTIFY",
-            ));
+            return Err(Error::new("listenerPath", "must be set, as a rule has the action SCMP_ACT_NOTIFY"));
         }
         if !profile.listener_metadata.is_empty() && profile.listener_path.as_os_str().is_empty() {
-            return Err(Error::new(
-                "listenerMetadata",
-                "must not be set without listenerPath",
-            ));
+            return Err(Error::new("listenerMetadata", "must not be set without listenerPath"));
         }
         Ok(rules)
     }
 
     /// Adds what one entry of `syscalls` says of each of its names.
-    fn add(
-        &mut self,
-        i: usize,
-        args: &'a [SeccompArg],
-        verdict: u32,
-        abis: &[Abi],
-    ) -> Result<(), Error> {
+    fn add(&mut self, i: usize, args: &'a [SeccompArg], verdict: u32, abis: &[Abi]) -> Result<(), Error> {
         let mut seen = [false; 6];
         let mut repeated = false;
         for (j, arg) in args.iter().enumerate() {
@@ -174,22 +140,14 @@ impl<'a> Rules<'a> {
             match seen.get_mut(arg.index as usize) {
                 Some(seen) => repeated |= std::mem::replace(seen, true),
                 None => {
-                    return Err(Error::new(
-                        field("index"),
-                        format!("{}: must be 0 to 5", arg.index),
-                    ));
+                    return Err(Error::new(field("index"), format!("{}: must be 0 to 5", arg.index)));
                 }
             }
             if let Some(narrow) = abis.iter().find(|abi| !abi.wide)
                 && arg.value > u32::MAX.into()
             {
-                let problem = format!(
-                    "{:#x}: for {} only its low 32 bits count",
-                    arg.value,
-                    narrow.arch.as_str()
-                );
-                self.warnings
-                    .push(Error::new(field("value"), problem).to_string());
+                let problem = format!("{:#x}: for {} only its low 32 bits count", arg.value, narrow.arch.as_str());
+                self.warnings.push(Error::new(field("value"), problem).to_string());
             }
         }
         // A rule that says what happens anyway does not keep a later one from saying something else.
@@ -198,8 +156,7 @@ impl<'a> Rules<'a> {
         }
         if repeated {
             // Such a list is one of alternatives, by long custom.
-            self.rules
-                .extend(args.chunks(1).map(|args| Rule { args, verdict }));
+            self.rules.extend(args.chunks(1).map(|args| Rule { args, verdict }));
         } else {
             self.rules.push(Rule { args, verdict });
         }
@@ -208,10 +165,7 @@ impl<'a> Rules<'a> {
 
     /// What the rules say of one architecture's system calls.
     pub(crate) fn table(&self, abi: &Abi) -> Table {
-        let mut table = Table {
-            calls: vec![Call::Default; ENTRIES],
-            newest: 0,
-        };
+        let mut table = Table { calls: vec![Call::Default; ENTRIES], newest: 0 };
         for (row, rules) in &self.named {
             let entry = row.numbers[abi.column];
             if entry < PRIVATE {
@@ -222,14 +176,9 @@ impl<'a> Rules<'a> {
                     table.calls[usize::from(entry)].add(rule.conditions(abi, None), rule.verdict);
                 }
                 if abi.multiplexes && row.multiplexed != 0 {
-                    let through = if row.multiplexed & numbers::IPC != 0 {
-                        arch::IPC
-                    } else {
-                        arch::SOCKETCALL
-                    };
+                    let through = if row.multiplexed & numbers::IPC != 0 { arch::IPC } else { arch::SOCKETCALL };
                     let which = row.multiplexed & !numbers::IPC;
-                    table.calls[usize::from(through)]
-                        .add(rule.conditions(abi, Some(which)), rule.verdict);
+                    table.calls[usize::from(through)].add(rule.conditions(abi, Some(which)), rule.verdict);
                 }
             }
         }
@@ -242,34 +191,16 @@ impl Rule<'_> {
     fn conditions(&self, abi: &Abi, multiplexed: Option<u8>) -> Vec<Condition> {
         let width = if abi.wide { u64::MAX } else { u32::MAX.into() };
         // The first argument then says which call it is; what the profile says of the first one can't be seen.
-        let first = multiplexed.map(|call| Condition {
-            index: 0,
-            op: SeccompOp::Eq,
-            value: call.into(),
-            mask: width,
+        let first = multiplexed.map(|call| Condition { index: 0, op: SeccompOp::Eq, value: call.into(), mask: width });
+        let rest = self.args.iter().filter(|arg| multiplexed.is_none() || arg.index != 0).map(|arg| {
+            let (value, mask) = match arg.op {
+                SeccompOp::MaskedEq => (arg.value_two & arg.value, arg.value),
+                _ => (arg.value, u64::MAX),
+            };
+            Condition { index: arg.index, op: arg.op, value: value & width, mask: mask & width }
         });
-        let rest = self
-            .args
-            .iter()
-            .filter(|arg| multiplexed.is_none() || arg.index != 0)
-            .map(|arg| {
-                let (value, mask) = match arg.op {
-                    SeccompOp::MaskedEq => (arg.value_two & arg.value, arg.value),
-                    _ => (arg.value, u64::MAX),
-                };
-                Condition {
-                    index: arg.index,
-                    op: arg.op,
-                    value: value & width,
-                    mask: mask & width,
-                }
-            });
         // A mask without a bit asks nothing.
-        first
-            .into_iter()
-            .chain(rest)
-            .filter(|condition| condition.mask != 0)
-            .collect()
+        first.into_iter().chain(rest).filter(|condition| condition.mask != 0).collect()
     }
 }
 
@@ -286,11 +217,7 @@ impl Call {
 }
 
 /// An action as the kernel's number; `field` names where the error number stands.
-fn verdict(
-    action: SeccompAction,
-    errno: Option<u32>,
-    field: impl Fn() -> String,
-) -> Result<u32, Error> {
+fn verdict(action: SeccompAction, errno: Option<u32>, field: impl Fn() -> String) -> Result<u32, Error> {
     let (verdict, most) = match action {
         SeccompAction::Kill | SeccompAction::KillThread => (KILL_THREAD, None),
         SeccompAction::KillProcess => (crate::bpf::KILL_PROCESS, None),
@@ -305,13 +232,8 @@ fn verdict(
         (None, None) => Ok(verdict),
         (None, Some(_)) => Ok(verdict | EPERM),
         (Some(errno), Some(most)) if errno <= most => Ok(verdict | errno),
-        (Some(errno), Some(most)) => {
-            Err(Error::new(field(), format!("{errno}: must be 0 to {most}")))
-        }
-        (Some(_), None) => Err(Error::new(
-            field(),
-            format!("{} takes no error number", action.as_str()),
-        )),
+        (Some(errno), Some(most)) => Err(Error::new(field(), format!("{errno}: must be 0 to {most}"))),
+        (Some(_), None) => Err(Error::new(field(), format!("{} takes no error number", action.as_str()))),
     }
 }
 
@@ -322,11 +244,7 @@ pub(crate) fn abis(profile: &Seccomp, native: SeccompArch) -> Result<Vec<Abi>, E
     for (i, &arch) in profile.architectures.iter().enumerate() {
         let abi = Abi::of(arch);
         if abi.little_endian() != native.little_endian() {
-            let problem = format!(
-                "{}: its byte order is not that of {}",
-                arch.as_str(),
-                native.arch.as_str()
-            );
+            let problem = format!("{}: its byte order is not that of {}", arch.as_str(), native.arch.as_str());
             return Err(Error::new(format!("architectures[{i}]"), problem));
         }
         if !abis.contains(&abi) {
@@ -340,8 +258,5 @@ pub(crate) fn abis(profile: &Seccomp, native: SeccompArch) -> Result<Vec<Abi>, E
 ///
 /// With `SCMP_ACT_TRACE` it is the tracer that answers for them.
 pub(crate) fn hides_newer(default: SeccompAction) -> bool {
-    !matches!(
-        default,
-        SeccompAction::Allow | SeccompAction::Log | SeccompAction::Trace
-    )
+    !matches!(default, SeccompAction::Allow | SeccompAction::Log | SeccompAction::Trace)
 }

@@ -5,13 +5,21 @@
 //! map reads `null` as empty.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Reads `null` as the type's default, as Go's decoder does.
 fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(d: D) -> Result<T, D::Error> {
     Ok(Option::<T>::deserialize(d)?.unwrap_or_default())
+}
+
+/// Reads a path that, when empty, is not given: Go knows no difference.
+fn path_or_none<'de, D: Deserializer<'de>>(d: D) -> Result<Option<PathBuf>, D::Error> {
+    Ok(Option::<PathBuf>::deserialize(d)?.filter(|p| !p.as_os_str().is_empty()))
 }
 
 /// Declares structures whose every field is optional in JSON, is camelCase there, and is left out when empty.
@@ -19,12 +27,40 @@ macro_rules! object {
     ($( $(#[$m:meta])* $name:ident { $( $(#[$fm:meta])* $field:ident : $ty:ty ),* $(,)? } )*) => { $(
         $(#[$m])*
         #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-        #[serde(rename_all = "camelCase")]
+        #[serde(rename_all = "camelCase", remote = "Self")]
         pub struct $name { $(
             $(#[$fm])*
             #[serde(default, deserialize_with = "nullable", skip_serializing_if = "is_default")]
             pub $field: $ty,
         )* }
+        only_objects! { $name }
+    )* };
+}
+
+/// Makes structures out of JSON objects alone. What serde derives would take an array of the fields' values too, and
+/// so `[]` for a structure whose every field is optional; `remote = "Self"` makes it a function to call from here.
+macro_rules! only_objects {
+    ($($name:ident)*) => { $(
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<$name, D::Error> {
+                struct Object;
+                impl<'de> Visitor<'de> for Object {
+                    type Value = $name;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str("an object")
+                    }
+                    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<$name, A::Error> {
+                        <$name>::deserialize(MapAccessDeserializer::new(map))
+                    }
+                }
+                d.deserialize_map(Object)
+            }
+        }
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                <$name>::serialize(self, s)
+            }
+        }
     )* };
 }
 
@@ -49,7 +85,7 @@ macro_rules! names {
 
 /// A whole config.json (config.md).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct Spec {
     /// Version of the specification that the bundle complies with.
     pub oci_version: String,
@@ -96,7 +132,7 @@ pub struct Spec {
 
 /// The root file system (config.md, "Root").
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct Root {
     /// Absolute, or relative to the bundle.
     pub path: PathBuf,
@@ -107,7 +143,7 @@ pub struct Root {
 
 /// One mount (config.md, "Mounts").
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct Mount {
     /// Where, as seen from the container's root.
     pub destination: PathBuf,
@@ -130,6 +166,7 @@ pub struct Mount {
 
 /// One line of a user namespace's map.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct IdMapping {
     /// First id inside.
     #[serde(rename = "containerID")]
@@ -143,7 +180,7 @@ pub struct IdMapping {
 
 /// The container's process (config.md, "Process"); also the file given to `exec --process`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct Process {
     /// Whether a terminal is attached.
     #[serde(default, deserialize_with = "nullable", skip_serializing_if = "is_default")]
@@ -196,6 +233,7 @@ pub struct Process {
 
 /// Terminal size in characters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct ConsoleSize {
     /// Rows.
     pub height: u64,
@@ -205,6 +243,7 @@ pub struct ConsoleSize {
 
 /// One resource limit.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Rlimit {
     /// `RLIMIT_…`.
     #[serde(rename = "type")]
@@ -216,19 +255,6 @@ pub struct Rlimit {
 }
 
 object! {
-    /// The user (config.md, "POSIX-platform User").
-    User {
-        /// User id.
-        uid: u32,
-        /// Group id.
-        gid: u32,
-        /// File mode creation mask.
-        umask: Option<u32>,
-        /// Supplementary groups, exactly these.
-        additional_gids: Vec<u32>,
-        /// Name, for platforms with names; ignored on Linux as the specification says.
-        username: String,
-    }
     /// The five capability sets. Names are kept as text: an unknown one is a warning, not an error.
     Capabilities {
         /// Upper bound of what exec can give.
@@ -363,19 +389,6 @@ object! {
         /// cgroup v2 files and what to write to them.
         unified: BTreeMap<String, String>,
     }
-    /// One device access rule.
-    DeviceRule {
-        /// Allow or deny.
-        allow: bool,
-        /// `a` all, `c` character, `b` block; empty is `a`.
-        #[serde(rename = "type")] kind: String,
-        /// Absent or -1 is any.
-        major: Option<i64>,
-        /// Absent or -1 is any.
-        minor: Option<i64>,
-        /// Of `r`, `w`, `m`.
-        access: String,
-    }
     /// Memory limits in bytes; -1 is unlimited.
     Memory {
         /// Hard limit.
@@ -440,46 +453,12 @@ object! {
         /// Writes per second.
         #[serde(rename = "throttleWriteIOPSDevice")] throttle_write_iops_device: Vec<ThrottleDevice>,
     }
-    /// Weight of one block device.
-    WeightDevice {
-        /// Device number.
-        major: i64,
-        /// Device number.
-        minor: i64,
-        /// 10 to 1000.
-        weight: Option<u16>,
-        /// 10 to 1000.
-        leaf_weight: Option<u16>,
-    }
-    /// Rate of one block device.
-    ThrottleDevice {
-        /// Device number.
-        major: i64,
-        /// Device number.
-        minor: i64,
-        /// Bytes or operations per second.
-        rate: u64,
-    }
-    /// Huge pages of one size.
-    HugepageLimit {
-        /// Such as "2MB".
-        page_size: String,
-        /// Bytes.
-        limit: u64,
-    }
     /// Network classes.
     Network {
         /// For tc and iptables.
         #[serde(rename = "classID")] class_id: Option<u32>,
         /// Priority per interface.
         priorities: Vec<InterfacePriority>,
-    }
-    /// Priority of one interface.
-    InterfacePriority {
-        /// Interface.
-        name: String,
-        /// Priority.
-        priority: u32,
     }
     /// RDMA limits of one device.
     Rdma {
@@ -490,8 +469,98 @@ object! {
     }
 }
 
+/// The user (config.md, "POSIX-platform User").
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", remote = "Self")]
+pub struct User {
+    /// User id.
+    #[serde(default, deserialize_with = "nullable")]
+    pub uid: u32,
+    /// Group id.
+    #[serde(default, deserialize_with = "nullable")]
+    pub gid: u32,
+    /// File mode creation mask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub umask: Option<u32>,
+    /// Supplementary groups, exactly these.
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "is_default")]
+    pub additional_gids: Vec<u32>,
+    /// Name, for platforms with names; ignored on Linux as the specification says.
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "is_default")]
+    pub username: String,
+}
+
+/// One device access rule.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
+pub struct DeviceRule {
+    /// Allow or deny.
+    pub allow: bool,
+    /// `a` all, `c` character, `b` block; empty is `a`.
+    #[serde(rename = "type", default, deserialize_with = "nullable", skip_serializing_if = "is_default")]
+    pub kind: String,
+    /// Absent or -1 is any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub major: Option<i64>,
+    /// Absent or -1 is any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minor: Option<i64>,
+    /// Of `r`, `w`, `m`.
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "is_default")]
+    pub access: String,
+}
+
+/// Weight of one block device.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", remote = "Self")]
+pub struct WeightDevice {
+    /// Device number.
+    pub major: i64,
+    /// Device number.
+    pub minor: i64,
+    /// 10 to 1000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u16>,
+    /// 10 to 1000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaf_weight: Option<u16>,
+}
+
+/// Rate of one block device.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
+pub struct ThrottleDevice {
+    /// Device number.
+    pub major: i64,
+    /// Device number.
+    pub minor: i64,
+    /// Bytes or operations per second.
+    pub rate: u64,
+}
+
+/// Huge pages of one size.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", remote = "Self")]
+pub struct HugepageLimit {
+    /// Such as "2MB".
+    pub page_size: String,
+    /// Bytes.
+    pub limit: u64,
+}
+
+/// Priority of one interface.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
+pub struct InterfacePriority {
+    /// Interface.
+    pub name: String,
+    /// Priority.
+    pub priority: u32,
+}
+
 /// One hook.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Hook {
     /// Absolute path, in the runtime's or the container's namespace.
     pub path: PathBuf,
@@ -508,18 +577,19 @@ pub struct Hook {
 
 /// One namespace: new, or an existing one to join.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Namespace {
     /// Which.
     #[serde(rename = "type")]
     pub kind: NamespaceKind,
-    /// Namespace file to join; absent makes a new one.
-    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "is_default")]
+    /// Namespace file to join; absent or empty makes a new one.
+    #[serde(default, deserialize_with = "path_or_none", skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,
 }
 
 /// One device node.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct Device {
     /// `c`, `b`, `u` (as `c`) or `p`.
     #[serde(rename = "type")]
@@ -545,6 +615,7 @@ pub struct Device {
 
 /// CPU scheduler settings.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Scheduler {
     /// `SCHED_…`.
     pub policy: String,
@@ -570,6 +641,7 @@ pub struct Scheduler {
 
 /// I/O priority.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct IoPriority {
     /// `IOPRIO_CLASS_RT`, `_BE` or `_IDLE`.
     pub class: String,
@@ -580,7 +652,7 @@ pub struct IoPriority {
 
 /// System call filter (config-linux.md, "Seccomp").
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct Seccomp {
     /// For system calls that no rule names.
     pub default_action: SeccompAction,
@@ -606,7 +678,7 @@ pub struct Seccomp {
 
 /// One rule of the filter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct SeccompRule {
     /// System calls by name; unknown names are ignored, as they may be of another kernel.
     pub names: Vec<String>,
@@ -622,7 +694,7 @@ pub struct SeccompRule {
 
 /// One condition on one argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", remote = "Self")]
 pub struct SeccompArg {
     /// 0 to 5.
     pub index: u32,
@@ -668,6 +740,11 @@ names! {
         S390x = "SCMP_ARCH_S390X", Sh = "SCMP_ARCH_SH", Sheb = "SCMP_ARCH_SHEB", Parisc = "SCMP_ARCH_PARISC",
         Parisc64 = "SCMP_ARCH_PARISC64", Riscv64 = "SCMP_ARCH_RISCV64",
     }
+}
+
+only_objects! {
+    Spec Root Mount IdMapping Process ConsoleSize Rlimit User DeviceRule
+    WeightDevice ThrottleDevice HugepageLimit InterfacePriority Hook Namespace Device Scheduler IoPriority Seccomp SeccompRule SeccompArg
 }
 
 impl Spec {

@@ -1,51 +1,182 @@
 //! Reading documents: fast when they are right, exact about the field when they are not.
+//!
+//! Owns the error that names a field, its value and what is allowed. Judges no meaning: that is [`crate::check`]'s.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_path_to_error::{Path, Segment};
 
 use crate::config::{Process, Resources, Spec};
 
 /// What is wrong with a document: the field, its value, what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
+    /// The document, such as `config.json`; empty where the reader knows.
+    pub document: &'static str,
     /// Path of the field, such as `linux.namespaces[2].type`; empty for the whole document.
     pub field: String,
-    /// What is wrong, with the value and what is allowed.
-    pub problem: String,
+    /// The value at fault as JSON has it; empty where there is none to show.
+    pub value: String,
+    /// What is wrong with it, or what is allowed.
+    pub allowed: String,
 }
 
 impl Error {
-    /// An error of one field.
-    pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Error {
-        Error { field: field.into(), problem: problem.into() }
+    /// An error of a field, whatever its value.
+    pub fn new(field: impl Into<String>, allowed: impl Into<String>) -> Error {
+        Error { document: "", field: field.into(), value: String::new(), allowed: allowed.into() }
+    }
+
+    /// An error of a field's value; text is shown in quotes, numbers as they are.
+    pub fn value(field: impl Into<String>, value: impl fmt::Debug, allowed: impl Into<String>) -> Error {
+        Error { value: format!("{value:?}"), ..Error::new(field, allowed) }
+    }
+
+    /// The same error, of this document.
+    #[must_use]
+    pub fn within(self, document: &'static str) -> Error {
+        Error { document, ..self }
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.field.is_empty() || self.field == "." {
-            f.write_str(&self.problem)
-        } else {
-            write!(f, "{}: {}", self.field, self.problem)
+        for part in [self.document, &self.field, &self.value] {
+            if !part.is_empty() {
+                write!(f, "{part}: ")?;
+            }
         }
+        f.write_str(&self.allowed)
     }
 }
 
 impl std::error::Error for Error {}
 
-fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(bytes).map_err(|_| explain::<T>(bytes))
+fn read<T: DeserializeOwned>(bytes: &[u8], document: &'static str) -> Result<T, Error> {
+    let read = serde_json::from_slice(bytes).map_err(|_| explain::<T>(bytes));
+    read.and_then(|t| refuse_nul(bytes).map(|()| t)).map_err(|e| e.within(document))
 }
 
 /// Reads again, slowly, keeping track of where.
 #[cold]
 fn explain<T: DeserializeOwned>(bytes: &[u8]) -> Error {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    match serde_path_to_error::deserialize::<_, T>(&mut reader) {
-        Err(e) => Error::new(e.path().to_string(), e.inner().to_string()),
-        Ok(_) => Error::new("", reader.end().map_or_else(|e| e.to_string(), |()| "not readable".into())),
+    let error = match serde_path_to_error::deserialize::<_, T>(&mut reader) {
+        Err(e) if e.inner().is_data() => return of_field(e.path(), &e.inner().to_string()),
+        Err(e) => e.into_inner(),
+        Ok(_) => match reader.end() {
+            Err(e) => e,
+            Ok(()) => return Error::new("", "cannot be read"),
+        },
+    };
+    Error::new("", format!("is not JSON: {error}"))
+}
+
+/// Puts the decoder's words into the form of [`Error`].
+fn of_field(path: &Path, text: &str) -> Error {
+    let field = path_text(path);
+    // Where a path leads, a line number adds nothing.
+    let text = text.rsplit_once(" at line ").map_or(text, |(before, _)| before);
+    for (start, problem) in [("missing field `", "must be given"), ("duplicate field `", "is given twice")] {
+        if let Some(name) = text.strip_prefix(start) {
+            let dot = if field.is_empty() { "" } else { "." };
+            return Error::new(format!("{field}{dot}{}", name.trim_end_matches('`')), problem);
+        }
     }
+    let Some((found, expected)) = text.rsplit_once(", expected ") else { return Error::new(field, text) };
+    let value = match found.split_once(": ").map(|(_, what)| what) {
+        Some("map") => "an object".to_owned(),
+        Some("sequence") => "an array".to_owned(),
+        // Such as: integer `5`, string "x", null.
+        Some(what) => match what.split_once('`') {
+            Some((_, shown)) => shown.trim_end_matches('`').to_owned(),
+            None => what.strip_prefix("string ").unwrap_or(what).to_owned(),
+        },
+        None => {
+            let name = found.strip_prefix("unknown variant `").unwrap_or(found);
+            format!("unknown value {:?}", name.strip_suffix('`').unwrap_or(name))
+        }
+    };
+    Error { value, ..Error::new(field, format!("expected {}", kind(&expected.replace('`', "")))) }
+}
+
+/// Says in the words of JSON what the decoder says in those of Rust.
+fn kind(rust: &str) -> String {
+    match rust {
+        "u16" => "a whole number, 0 to 65535".into(),
+        "u32" => "a whole number, 0 to 4294967295".into(),
+        "u64" => "a whole number, 0 to 18446744073709551615".into(),
+        "i32" | "i64" => "a whole number of its size".into(),
+        "a sequence" => "an array".into(),
+        "a map" => "an object".into(),
+        "path string" => "a string".into(),
+        other => other.into(),
+    }
+}
+
+fn path_text(path: &Path) -> String {
+    let mut text = String::new();
+    for segment in path {
+        match segment {
+            Segment::Seq { index } => text += &format!("[{index}]"),
+            Segment::Map { key } | Segment::Enum { variant: key } => push_key(&mut text, key),
+            Segment::Unknown => {}
+        }
+    }
+    text
+}
+
+/// Adds a key to a path: `.key`, or `["the.key"]` if it could be mistaken for more than one.
+pub(crate) fn push_key(path: &mut String, key: &str) {
+    if key.is_empty() || !key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')) {
+        // A String takes all that is written to it.
+        let _ = write!(path, "[{key:?}]");
+        return;
+    }
+    if !path.is_empty() {
+        path.push('.');
+    }
+    path.push_str(key);
+}
+
+/// Refuses NUL bytes, which would end a string early in the kernel; annotations may have them, as the kernel sees none.
+fn refuse_nul(bytes: &[u8]) -> Result<(), Error> {
+    // In JSON they are written so and not otherwise, hence a document without this text has none.
+    const ESCAPE: &[u8] = br"\u0000";
+    if !bytes.windows(ESCAPE.len()).any(|w| w == ESCAPE) {
+        return Ok(());
+    }
+    let Ok(Value::Object(mut all)) = serde_json::from_slice::<Value>(bytes) else { return Ok(()) };
+    all.remove("annotations");
+    match find_nul(&Value::Object(all), &mut String::new()) {
+        Some((field, value)) => Err(Error::value(field, value, "must not contain a NUL byte")),
+        None => Ok(()),
+    }
+}
+
+fn find_nul(value: &Value, path: &mut String) -> Option<(String, String)> {
+    let length = path.len();
+    let found = match value {
+        Value::String(s) => s.contains('\0').then(|| (path.clone(), s.clone())),
+        Value::Array(list) => list.iter().enumerate().find_map(|(i, v)| {
+            path.truncate(length);
+            *path += &format!("[{i}]");
+            find_nul(v, path)
+        }),
+        Value::Object(map) => map.iter().find_map(|(k, v)| {
+            path.truncate(length);
+            if k.contains('\0') {
+                return Some((path.clone(), k.clone()));
+            }
+            push_key(path, k);
+            find_nul(v, path)
+        }),
+        _ => None,
+    };
+    path.truncate(length);
+    found
 }
 
 impl Spec {
@@ -54,7 +185,9 @@ impl Spec {
     /// # Errors
     /// By the field that is of the wrong type or missing.
     pub fn from_slice(bytes: &[u8]) -> Result<Spec, Error> {
-        read(bytes)
+        let mut spec: Spec = read(bytes, "config.json")?;
+        crate::mountopts::take_mappings(&mut spec).map_err(|e| e.within("config.json"))?;
+        Ok(spec)
     }
 }
 
@@ -64,7 +197,7 @@ impl Process {
     /// # Errors
     /// By the field that is of the wrong type or missing.
     pub fn from_slice(bytes: &[u8]) -> Result<Process, Error> {
-        read(bytes)
+        read(bytes, "process")
     }
 }
 
@@ -74,7 +207,7 @@ impl Resources {
     /// # Errors
     /// By the field that is of the wrong type or missing.
     pub fn from_slice(bytes: &[u8]) -> Result<Resources, Error> {
-        read(bytes)
+        read(bytes, "resources")
     }
 }
 
@@ -82,14 +215,51 @@ impl Resources {
 mod tests {
     use super::*;
 
+    fn error(config: &str) -> String {
+        Spec::from_slice(config.as_bytes()).unwrap_err().to_string()
+    }
+
     #[test]
-    fn errors_name_the_field() {
-        let text = r#"{"ociVersion":"1.0.2","linux":{"namespaces":[{"type":"pid"},{"type":"netwrk"}]}}"#;
-        let e = Spec::from_slice(text.as_bytes()).unwrap_err();
-        assert_eq!(e.field, "linux.namespaces[1].type");
-        assert!(e.problem.contains("netwrk") && e.problem.contains("network"), "{e}");
-        let e = Spec::from_slice(br#"{"ociVersion":"1.0.2","process":{"cwd":"/","user":{"uid":-1}}}"#).unwrap_err();
-        assert_eq!(e.field, "process.user.uid");
+    fn errors_name_the_field_its_value_and_what_is_allowed() {
+        let cases = [
+            (
+                r#"{"ociVersion":"1.0.2","linux":{"namespaces":[{"type":"pid"},{"type":"netwrk"}]}}"#,
+                "config.json: linux.namespaces[1].type: unknown value \"netwrk\": expected one of mount, pid, network, \
+                 uts, ipc, user, cgroup, time",
+            ),
+            (
+                r#"{"ociVersion":"1.0.2","process":{"cwd":"/","user":{"uid":-1}}}"#,
+                "config.json: process.user.uid: -1: expected a whole number, 0 to 4294967295",
+            ),
+            (
+                r#"{"ociVersion":"1.0.2","process":{"cwd":"/","user":{"uid":1.5}}}"#,
+                "config.json: process.user.uid: 1.5: expected a whole number, 0 to 4294967295",
+            ),
+            (
+                r#"{"ociVersion":"1.0.2","process":{"cwd":"/","args":["a",["b, expected c"]]}}"#,
+                "config.json: process.args[1]: an array: expected a string",
+            ),
+            (r#"{"ociVersion":"1.0.2","process":{}}"#, "config.json: process.cwd: must be given"),
+            (r#"{"process":{}}"#, "config.json: process.cwd: must be given"),
+            (r#"{}"#, "config.json: ociVersion: must be given"),
+            (r#"{"ociVersion":"1","ociVersion":"2"}"#, "config.json: ociVersion: is given twice"),
+            (
+                r#"{"ociVersion":"1.0.2","linux":{"sysctl":{"net.core.somaxconn":5}}}"#,
+                "config.json: linux.sysctl[\"net.core.somaxconn\"]: 5: expected a string",
+            ),
+            (r#"{"ociVersion":"1.0.2","process":[]}"#, "config.json: process: an array: expected an object"),
+            (
+                r#"{"ociVersion":"1.0.2","process":{"cwd":"/","user":[1,2]}}"#,
+                "config.json: process.user: an array: expected an object",
+            ),
+            (r#"{"ociVersion":"1.0.2","process":true}"#, "config.json: process: true: expected an object"),
+            (r#"{"ociVersion":null}"#, "config.json: ociVersion: null: expected a string"),
+            (r#"{"ociVersion":"1.0.2","root":"x"}"#, "config.json: root: \"x\": expected an object"),
+            (r#"{"ociVersion":"1.0.2","mounts":{}}"#, "config.json: mounts: an object: expected an array"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(error(text), expected, "{text}");
+        }
     }
 
     #[test]
@@ -99,8 +269,33 @@ mod tests {
     }
 
     #[test]
-    fn trailing_text_is_an_error() {
-        assert!(Spec::from_slice(br#"{"ociVersion":"1.0.2"} x"#).is_err());
-        assert!(Spec::from_slice(b"").is_err());
+    fn what_is_not_json_is_an_error() {
+        for text in [&br#"{"ociVersion":"1.0.2"} x"#[..], b"", b"{]", b"{\"ociVersion\":\"\xff\"}"] {
+            let e = Spec::from_slice(text).unwrap_err().to_string();
+            assert!(e.starts_with("config.json: is not JSON: ") && e.contains(" at line 1 column "), "{e}");
+        }
+    }
+
+    #[test]
+    fn nul_bytes_are_refused_where_the_kernel_would_see_them() {
+        assert_eq!(
+            error(r#"{"ociVersion":"1.0.2","process":{"cwd":"/","args":["a","b\u0000"]}}"#),
+            r#"config.json: process.args[1]: "b\0": must not contain a NUL byte"#
+        );
+        assert_eq!(
+            error(r#"{"ociVersion":"1.0.2","linux":{"sysctl":{"net.\u0000":"1"}}}"#),
+            r#"config.json: linux.sysctl: "net.\0": must not contain a NUL byte"#
+        );
+        for good in [r#"{"ociVersion":"1.0.2","annotations":{"a":"\u0000"}}"#, r#"{"ociVersion":"\\u0000"}"#] {
+            assert!(Spec::from_slice(good.as_bytes()).is_ok());
+        }
+    }
+
+    #[test]
+    fn other_documents_have_their_names() {
+        let e = Process::from_slice(b"{}").unwrap_err();
+        assert_eq!(e.to_string(), "process: cwd: must be given");
+        let e = Resources::from_slice(br#"{"devices":[{"access":"r"}]}"#).unwrap_err();
+        assert_eq!(e.to_string(), "resources: devices[0].allow: must be given");
     }
 }

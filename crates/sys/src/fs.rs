@@ -79,3 +79,28 @@ pub unsafe fn borrow(fd: RawFd) -> BorrowedFd<'static> {
     // SAFETY: the caller's promise.
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
+
+/// Closes every descriptor from `first` on but those in `keep` (close_range(2), Linux 5.9).
+///
+/// # Safety
+/// No object that owns one of the closed descriptors is used or dropped afterwards: for a process that is a fresh
+/// copy of another and never returns to its caller.
+///
+/// # Errors
+/// ENOSYS on an older kernel.
+pub unsafe fn close_all_but(first: RawFd, keep: &mut [RawFd]) -> io::Result<()> {
+    let close = |from: u32, to: u32| {
+        if from > to {
+            return Ok(());
+        }
+        // SAFETY: no memory is passed; the descriptors are nobody's by the caller's promise.
+        check(unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) }).map(drop)
+    };
+    keep.sort_unstable();
+    let mut next = first as u32;
+    for fd in keep.iter().map(|fd| *fd as u32).filter(|fd| *fd >= first as u32) {
+        close(next, fd.saturating_sub(1))?;
+        next = fd + 1;
+    }
+    close(next, u32::MAX)
+}

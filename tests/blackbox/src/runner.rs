@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio, exit};
 use std::sync::{Arc, Mutex};
@@ -136,6 +137,7 @@ fn try_one_process(job: &Job, name: &str, case: &Case, tag: &str, dir: &Path) ->
         .arg(&job.base)
         .args([tag, &job.peer])
         .env("RUNTIME", &job.runtime)
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(File::create(&said)?)
         .stderr(File::options().append(true).create(true).open(&said)?)
@@ -155,6 +157,10 @@ fn try_one_process(job: &Job, name: &str, case: &Case, tag: &str, dir: &Path) ->
         std::thread::sleep(Duration::from_millis(3));
     };
     let text = String::from_utf8_lossy(&fs::read(&said)?).into_owned();
+    if status.code().is_none() {
+        remove_cgroups(tag);
+        return Ok((FAILED, format!("the process of the case ended by {status}, killed from outside; {text}")));
+    }
     Ok((status.code().unwrap_or(FAILED), text))
 }
 

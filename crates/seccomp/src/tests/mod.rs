@@ -29,41 +29,21 @@ fn profile(default_action: SeccompAction, syscalls: Vec<SeccompRule>) -> Seccomp
 
 fn rule(names: &[&str], action: SeccompAction, args: &[SeccompArg]) -> SeccompRule {
     let names = names.iter().map(|name| name.to_string()).collect();
-    SeccompRule {
-        names,
-        action,
-        errno_ret: None,
-        args: args.to_vec(),
-    }
+    SeccompRule { names, action, errno_ret: None, args: args.to_vec() }
 }
 
 fn arg(index: u32, op: SeccompOp, value: u64, value_two: u64) -> SeccompArg {
-    SeccompArg {
-        index,
-        op,
-        value,
-        value_two,
-    }
+    SeccompArg { index, op, value, value_two }
 }
 
 /// The number of a system call, if the architecture has it.
 fn number(arch: SeccompArch, name: &str) -> Option<u32> {
     let abi = Abi::of(arch);
-    let row = ROWS
-        .binary_search_by(|row| row.name.cmp(name))
-        .expect("a known name");
-    Some(ROWS[row].numbers[abi.column])
-        .filter(|&entry| entry != NONE)
-        .map(|entry| abi.number(entry))
+    let row = ROWS.binary_search_by(|row| row.name.cmp(name)).expect("a known name");
+    Some(ROWS[row].numbers[abi.column]).filter(|&entry| entry != NONE).map(|entry| abi.number(entry))
 }
 
 /// The verdict on a call by name.
 fn ask(filter: &Filter, arch: SeccompArch, name: &str, args: [u64; 6]) -> u32 {
-    evaluate(
-        &filter.program,
-        Abi::of(arch).audit,
-        number(arch, name).expect("a call of that architecture"),
-        0,
-        args,
-    )
+    evaluate(&filter.program, Abi::of(arch).audit, number(arch, name).expect("a call of that architecture"), 0, args)
 }

@@ -148,8 +148,8 @@ fn exec_user(ctx: &Ctx) -> Done {
 }
 
 fn net_admin_in_own_net(ctx: &Ctx) -> Done {
-    for (set, flags) in [(&["CAP_KILL"][..], "0x8"), (&["CAP_NET_ADMIN"], "0x9")] {
-        let b = ctx.bundle().sh("ip link set lo up 2>/dev/null; cat /sys/class/net/lo/flags");
+    for (set, flags) in [(&["CAP_KILL"][..], "0x9"), (&["CAP_NET_ADMIN"], "0x8")] {
+        let b = ctx.bundle().sh("ip link set lo down 2>/dev/null; cat /sys/class/net/lo/flags");
         same!(b.tweak(|v| v.caps([set, set, set, &[], &[]])).run()?.ok()?.line(), flags, "flags of lo with {set:?}");
     }
     Ok(())

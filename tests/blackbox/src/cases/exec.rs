@@ -180,9 +180,9 @@ fn process_document_bad(ctx: &Ctx) -> Done {
 
 fn process_document_rlimits(ctx: &Ctx) -> Done {
     let c = ctx.bundle().up()?;
-    let mut p = c.process(&["/bin/sh", "-c", "ulimit -Sn; ulimit -Hn"]);
-    p["rlimits"] = json!([{ "type": "RLIMIT_NOFILE", "soft": 33, "hard": 44 }]);
-    same!(c.exec_process(&p)?.ok()?.out, "33\n44\n", "limits");
+    let mut p = c.process(&["/bin/sh", "-c", "ulimit -Ss; ulimit -Hs"]);
+    p["rlimits"] = json!([{ "type": "RLIMIT_STACK", "soft": 3 << 20, "hard": 4 << 20 }]);
+    same!(c.exec_process(&p)?.ok()?.out, "3072\n4096\n", "limits");
     Ok(())
 }
 
