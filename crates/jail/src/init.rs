@@ -2,7 +2,7 @@
 //!
 //! Walks the plan in one order; every failure goes to the parent as text, and the process ends.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
@@ -29,8 +29,6 @@ pub struct Init<'a> {
     pub idmaps: Vec<OwnedFd>,
     /// Where `start` will connect; `None` when the program is to run at once.
     pub gate: Option<OwnedFd>,
-    /// v2 cgroup for a child made by the process in between.
-    pub cgroup: Option<BorrowedFd<'a>>,
     /// The `tasks` file of each v1 group, for this process to enter by itself.
     pub task_files: Vec<OwnedFd>,
 }
@@ -66,7 +64,7 @@ impl Init<'_> {
         let kept = self.joins.iter().map(|j| j.1.as_raw_fd()).chain(self.idmaps.iter().map(AsRawFd::as_raw_fd));
         let kept = kept.chain(self.task_files.iter().map(AsRawFd::as_raw_fd));
         let kept = kept.chain(self.gate.iter().map(AsRawFd::as_raw_fd));
-        let kept = kept.chain(self.cgroup.iter().map(AsRawFd::as_raw_fd)).chain([self.sync.as_fd().as_raw_fd()]);
+        let kept = kept.chain([self.sync.as_fd().as_raw_fd()]);
         // The parent's locks, logs and the like are not this process's to hold open until it executes.
         // SAFETY: this process is a copy of its parent and never returns from run().
         unsafe { hull_sys::fs::close_all_but(3 + plan.process.preserve_fds as i32, &mut kept.collect::<Vec<_>>()) }
@@ -74,7 +72,7 @@ impl Init<'_> {
         hull_sys::signal::reset();
         hull_sys::prctl::set_parent_death_signal(libc::SIGKILL).what(|| "prctl")?;
         if plan.needs_stage() {
-            crate::stage::pass(plan, &self.joins, &self.sync, self.cgroup)?;
+            crate::stage::pass(plan, &self.joins, &self.sync)?;
             hull_sys::signal::reset();
             hull_sys::prctl::set_parent_death_signal(libc::SIGKILL).what(|| "prctl")?;
             // The parent learns of this process by the message before; it answers when it has taken charge.
@@ -225,9 +223,13 @@ impl Init<'_> {
             mount::mount_classic(Some(c"."), c"/", None, libc::MS_MOVE, None).what(|| "cannot move the root to \"/\"")?;
             rustix::process::chroot(".").what(|| "cannot chroot")?;
         } else {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let old = rustix::fs::open("/", flags, Mode::empty()).what(|| "cannot open \"/\"")?;
             mount::pivot_root_here()
                 .what(|| "cannot pivot_root (a root on the initial ramfs needs --no-pivot)")?;
-            // The old root lies on top now. Its unmounting must not reach the host.
+            // "." is still the new root for all but umount(2): the old one, on top of it, must be entered by name.
+            rustix::process::fchdir(&old).what(|| "cannot enter the old root")?;
+            // Its unmounting must not reach the host.
             mount::mount_classic(None, c".", None, libc::MS_SLAVE | libc::MS_REC, None)
                 .what(|| "cannot detach the old root from the host")?;
             mount::unmount(c".", libc::MNT_DETACH).what(|| "cannot unmount the old root")?;

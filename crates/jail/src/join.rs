@@ -27,8 +27,6 @@ pub struct Join<'a> {
     pub chroot: Option<OwnedFd>,
     /// Whether a process in between must enter the PID namespace first, as an ordinary user's hull can't.
     pub stage: bool,
-    /// v2 cgroup for a child made by the process in between.
-    pub cgroup: Option<BorrowedFd<'a>>,
     /// The `tasks` file of each v1 group, for this process to enter by itself.
     pub task_files: Vec<OwnedFd>,
 }
@@ -46,7 +44,6 @@ impl Join<'_> {
 
     fn prepare(&mut self) -> Result<(crate::process::Program, crate::process::Attributes)> {
         let kept = self.task_files.iter().map(AsRawFd::as_raw_fd).chain(self.chroot.iter().map(AsRawFd::as_raw_fd));
-        let kept = kept.chain(self.cgroup.iter().map(AsRawFd::as_raw_fd));
         let kept = kept.chain([self.sync.as_fd().as_raw_fd(), self.target.as_raw_fd()]);
         // SAFETY: this process is a copy of its parent and never returns from run().
         unsafe { hull_sys::fs::close_all_but(3 + self.process.preserve_fds as i32, &mut kept.collect::<Vec<_>>()) }
@@ -62,12 +59,13 @@ impl Join<'_> {
         hull_sys::prctl::set_dumpable(false).what(|| "cannot make the process undumpable")?;
         let doing = || "cannot join the container's namespaces";
         let mut namespaces = self.namespaces;
+        crate::init::enter_groups(&mut self.task_files)?;
         if self.stage {
             let first = namespaces & (flags::NEWUSER | flags::NEWPID);
             clone::setns(self.target, first).what(doing)?;
             namespaces &= !first;
             // SAFETY: this process came from a clone of a process with one thread, and has one itself.
-            match unsafe { clone::clone3(flags::PARENT, self.cgroup) }.what(|| "cannot make the process")? {
+            match unsafe { clone::clone3(flags::PARENT, None) }.what(|| "cannot make the process")? {
                 Side::Parent(child) => {
                     self.sync.ask(&Ask::Staged(child.pid, child.pidfd))?;
                     clone::exit_now(0)
@@ -78,7 +76,6 @@ impl Join<'_> {
                 }
             }
         }
-        crate::init::enter_groups(&mut self.task_files)?;
         if namespaces != 0 {
             clone::setns(self.target, namespaces).what(doing)?;
         }

@@ -352,6 +352,12 @@ fn check_proc_target(index: usize, target: &Path, mount: &Mount, options: &Mount
 /// # Errors
 /// For a value that can't be honoured, by its field.
 pub fn process_plan(process: &Process, filter: Option<Filter>, warnings: &mut Vec<String>) -> Result<ProcessPlan> {
+    // All ones is "no change" to setresuid(2): the process would keep root.
+    for (field, id) in [("uid", process.user.uid), ("gid", process.user.gid)] {
+        if id == u32::MAX {
+            return Err(Error::new(format!("process.user.{field}: {id}: must be below {id}")));
+        }
+    }
     let mut unknown = Vec::new();
     let caps = process.capabilities.as_ref().map(|c| Sets::new(c, &mut unknown));
     if !unknown.is_empty() {

@@ -3,7 +3,7 @@
 //! Needed where the container joins a PID, time or user namespace, has clock offsets, or combines a new user
 //! namespace with namespaces that it may not join from inside. Otherwise one clone does it all.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 
@@ -81,7 +81,7 @@ pub(crate) fn become_root() -> Result<()> {
 }
 
 /// The way of the process in between. Returns in the container's first process only.
-pub(crate) fn pass(plan: &Plan, joins: &[(u64, OwnedFd)], sync: &Sync, cgroup: Option<BorrowedFd<'_>>) -> Result<()> {
+pub(crate) fn pass(plan: &Plan, joins: &[(u64, OwnedFd)], sync: &Sync) -> Result<()> {
     join(joins)?;
     let mut new = plan.new;
     if new & flags::NEWUSER != 0 {
@@ -98,7 +98,7 @@ pub(crate) fn pass(plan: &Plan, joins: &[(u64, OwnedFd)], sync: &Sync, cgroup: O
         }
     }
     // SAFETY: this process came from a clone of a process with one thread, and has one itself.
-    match unsafe { clone::clone3(new | flags::PARENT, cgroup) }.what(|| "cannot make the container's process")? {
+    match unsafe { clone::clone3(new | flags::PARENT, None) }.what(|| "cannot make the container's process")? {
         Side::Child => Ok(()),
         Side::Parent(child) => {
             sync.ask(&Ask::Staged(child.pid, child.pidfd))?;

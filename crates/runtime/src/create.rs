@@ -1,5 +1,6 @@
 //! Making a container: from the bundle to a process that waits at the gate, or runs.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -77,6 +78,8 @@ pub(crate) struct Launched<'a> {
     pub(crate) spec: Spec,
     pub(crate) dir: Option<Dir>,
     pub(crate) talk: Option<Conversation>,
+    /// Whether hooks ran, so that those of the end have to.
+    hooks_began: Cell<bool>,
 }
 
 impl Launched<'_> {
@@ -101,6 +104,9 @@ impl Drop for Launched<'_> {
         }
         if let Err(e) = dir.remove() {
             self.runtime.warn(&format!("cannot clean up: {e}"));
+        }
+        if self.hooks_began.get() {
+            self.runtime.poststop(&self.state, &self.spec);
         }
     }
 }
@@ -185,7 +191,7 @@ impl Runtime {
             plan.root = RootSource::Host(overlay);
         }
         dir.save(&state)?;
-        let mut launched = Launched { runtime: self, state: state.clone(), spec, dir: Some(dir), talk: None };
+        let mut launched = Launched { runtime: self, state: state.clone(), spec, dir: Some(dir), talk: None, hooks_began: Cell::new(false) };
         let dir = launched.dir.as_ref().ok_or_else(|| Error::new("no state directory"))?;
         dir.write("config.json", &serde_json::to_vec(&launched.spec).map_err(|e| Error::new(e.to_string()))?)?;
         let mut entry = None;
@@ -205,14 +211,13 @@ impl Runtime {
         rustix::process::chdir(&path).what(|| format!("cannot enter the bundle \"{}\"", path.display()))?;
 
         let (ours, theirs) = hull_sys::socket::pair().what(|| "cannot make a socket pair")?;
-        let staged = plan.needs_stage();
-        let (flags, group) = if staged { (0, None) } else { (plan.new, entry.as_ref().map(AsFd::as_fd)) };
+        // A process in between hands its group on to its child.
+        let (flags, group) = (if plan.needs_stage() { 0 } else { plan.new }, entry.as_ref().map(AsFd::as_fd));
         // SAFETY: one_thread() above; nothing here has begun another.
         let child = match unsafe { clone::clone3(flags, group) }.what(|| clone_hint(flags))? {
             Side::Child => {
                 drop(ours);
-                let cgroup = entry.as_ref().map(AsFd::as_fd);
-                Init { plan: &plan, sync: Sync::new(theirs), joins, idmaps, gate, cgroup, task_files }.run()
+                Init { plan: &plan, sync: Sync::new(theirs), joins, idmaps, gate, task_files }.run()
             }
             Side::Parent(child) => child,
         };
@@ -221,7 +226,9 @@ impl Runtime {
         let talk = launched.talk.insert(Conversation::new(child, Sync::new(ours)));
         let hook_spec = launched.spec.hooks.clone().unwrap_or_default();
         let base = launched.state.clone();
+        let began = &launched.hooks_began;
         let run_hooks = |pid: i32| {
+            began.set(true);
             let text = hook_text(&base, pid, "creating");
             hull_jail::hooks::run_all("prestart", &hook_spec.prestart, text.as_bytes(), &[])?;
             hull_jail::hooks::run_all("createRuntime", &hook_spec.create_runtime, text.as_bytes(), &[])

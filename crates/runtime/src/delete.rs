@@ -51,18 +51,21 @@ impl Runtime {
         }
         let spec = dir.spec();
         dir.remove()?;
-        // The container is gone whatever these say (runtime.md, "Lifecycle", 13).
-        if let Ok(hooks) = spec.map(|s| s.hooks.unwrap_or_default().poststop)
-            && !hooks.is_empty()
-        {
-            let text = hook_text(&state, 0, "stopped");
-            for hook in hooks {
-                if let Err(e) = hull_jail::hooks::run_all("poststop", &[hook], text.as_bytes(), &[]) {
-                    self.warn(&e.to_string());
-                }
-            }
+        if let Ok(spec) = spec {
+            self.poststop(&state, &spec);
         }
         Ok(())
+    }
+
+    /// Runs the hooks of the end. The container is gone whatever they say (runtime.md, "Lifecycle", 13).
+    pub(crate) fn poststop(&self, state: &State, spec: &hull_spec::Spec) {
+        let hooks = spec.hooks.as_ref().map(|h| h.poststop.as_slice()).unwrap_or_default();
+        for hook in hooks {
+            let text = hook_text(state, 0, "stopped");
+            if let Err(e) = hull_jail::hooks::run_all("poststop", std::slice::from_ref(hook), text.as_bytes(), &[]) {
+                self.warn(&e.to_string());
+            }
+        }
     }
 
     /// Kills the first process and waits until it is gone; in its own PID namespace all others go with it.

@@ -109,14 +109,14 @@ impl Runtime {
             namespaces &= !flags::NEWPID;
         }
         let (ours, theirs) = hull_sys::socket::pair().what(|| "cannot make a socket pair")?;
-        let group = if stage { None } else { entry.as_ref().map(AsFd::as_fd) };
+        // A process in between hands its group on to its child.
+        let group = entry.as_ref().map(AsFd::as_fd);
         // SAFETY: one_thread() above; nothing here has begun another.
         let child = match unsafe { clone::clone3(0, group) }.what(|| "cannot make the process")? {
             Side::Child => {
                 drop(ours);
-                let cgroup = entry.as_ref().map(AsFd::as_fd);
                 let (process, sync, target) = (&plan, Sync::new(theirs), target.as_fd());
-                Join { process, sync, target, namespaces, chroot, stage, cgroup, task_files }.run()
+                Join { process, sync, target, namespaces, chroot, stage, task_files }.run()
             }
             Side::Parent(child) => child,
         };

@@ -223,6 +223,8 @@ impl Call {
                     File::open(&path)?.into()
                 }
             };
+            // A runtime that kills "its" process group must not reach the suite's.
+            self.cmd.process_group(0);
             self.cmd.stdin(input).stdout(File::create(&self.out)?).stderr(File::create(&self.err)?);
         }
         let mut own = OWN.lock().unwrap();

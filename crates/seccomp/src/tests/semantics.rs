@@ -289,7 +289,9 @@ proptest! {
     /// Every comparison with every value, next to the value and far from it, at both widths.
     #[test]
     fn comparisons_are_those_of_numbers(
-        value in prop_oneof![any::<u64>(), 0..3u64, Just(u64::MAX), (0..3u64).prop_map(|n| n << 32), 0xffff_fffe..0x1_0000_0002u64],
+        value in prop_oneof![
+            any::<u64>(), 0..3u64, Just(u64::MAX), (0..3u64).prop_map(|n| n << 32), 0xffff_fffe..0x1_0000_0002u64
+        ],
         two in any::<u64>(),
         other in any::<u64>(),
         index in 0..6u32,

@@ -10,4 +10,4 @@ macro_rules! subjects {
     };
 }
 
-subjects!(lifecycle, state, signals, process, users, caps, exec, mounts, namespaces, seccomp, cgroups, devices, hooks);
+subjects!(lifecycle, state, signals, process, users, caps, exec, mounts, namespaces, seccomp, cgroups, devices, hooks, terminal, errors);
