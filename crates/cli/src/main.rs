@@ -9,6 +9,7 @@ mod exec;
 mod features;
 mod log;
 mod sandbox;
+mod seal;
 mod size;
 mod table;
 
@@ -36,6 +37,12 @@ fn run() -> i32 {
             return stop.code.into();
         }
     };
+    if matches!(cli.command, Command::Create(_) | Command::Run(_) | Command::Exec(_) | Command::Do(_))
+        && let Err(e) = seal::protect()
+    {
+        eprintln!("{e}");
+        return 1;
+    }
     let logger = match log::Logger::open(cli.global.log.as_deref(), cli.global.log_format, cli.global.level()) {
         Ok(logger) => Rc::new(logger),
         Err(e) => {

@@ -357,14 +357,10 @@ impl ProcessPlan {
 
     fn load(&self, filter: &Filter, sync: &Sync) -> Result<()> {
         if filter.listener {
-            // The kernel will take the lowest free number; it is told beforehand, as the filter may deny the telling.
-            let probe = rustix::io::dup(sync).what(|| "cannot find a free descriptor")?;
-            let number = std::os::fd::AsRawFd::as_raw_fd(&probe);
-            drop(probe);
-            sync.ask(&Ask::Listener(number))?;
+            hand_over_listener(sync)?;
         }
         let listener = hull_sys::seccomp::load(&filter.program, filter.flags).what(|| "linux.seccomp: cannot load the filter")?;
-        // The parent copies it by number; it closes at exec.
+        // Closing it here would take a system call that the filter may not allow; exec does it.
         std::mem::forget(listener);
         Ok(())
     }
@@ -390,6 +386,36 @@ fn home_of(uid: u32) -> Option<String> {
 /// A program found, to be executed.
 #[derive(Debug)]
 pub(crate) struct Program(CString);
+
+/// Begins a process that is not under the filter, shares this one's descriptors, and sends the listener to the
+/// parent when it appears. This process could not: the filter may hold up or deny whatever sending takes, and exec
+/// may come before anybody else could fetch it.
+fn hand_over_listener(sync: &Sync) -> Result<()> {
+    use hull_sys::clone::{self, Side, flags};
+    /// Loading a filter takes microseconds; this is for a machine that is stuck.
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
+    /// The listener gets a low number: nothing but the socket to the parent and label files is open.
+    const HIGHEST: RawFd = 256;
+    // SAFETY: this process has one thread; the child touches nothing but the descriptor table that it shares.
+    match unsafe { clone::clone3(flags::FILES | flags::PARENT, None) }.what(|| "linux.seccomp: cannot make a process")? {
+        Side::Parent(_) => Ok(()),
+        Side::Child => {
+            let begun = std::time::Instant::now();
+            while begun.elapsed() < PATIENCE {
+                for number in (0..HIGHEST).filter(|n| hull_sys::fs::is_open(*n)) {
+                    // SAFETY: it was open a moment ago; if it is not any more, the request fails and no more.
+                    let fd = unsafe { hull_sys::fs::borrow(number) };
+                    if hull_sys::seccomp::is_listener(fd) {
+                        let sent = rustix::io::dup(fd).map(|fd| sync.ask(&Ask::Listener(fd)));
+                        clone::exit_now(i32::from(!matches!(sent, Ok(Ok(())))));
+                    }
+                }
+                std::thread::sleep(std::time::Duration::from_micros(20));
+            }
+            clone::exit_now(1)
+        }
+    }
+}
 
 fn write_label(file: &Option<OwnedFd>, prefix: &str, label: &Option<String>, field: &str) -> Result<()> {
     let (Some(file), Some(label)) = (file, label) else { return Ok(()) };

@@ -26,8 +26,8 @@ pub enum Ask {
     Console(OwnedFd),
     /// All is made; wait for the order to go on.
     Ready,
-    /// A seccomp listener will appear at this descriptor of mine.
-    Listener(i32),
+    /// The seccomp listener.
+    Listener(OwnedFd),
     /// Something to tell the operator.
     Warning(String),
     /// It failed; the child ends.
@@ -58,7 +58,7 @@ impl Sync {
             Ask::Hooks => (b'H', vec![], None),
             Ask::Console(fd) => (b'C', vec![], Some(fd.as_fd())),
             Ask::Ready => (b'R', vec![], None),
-            Ask::Listener(number) => (b'L', number.to_ne_bytes().to_vec(), None),
+            Ask::Listener(fd) => (b'L', vec![], Some(fd.as_fd())),
             Ask::Warning(text) => (b'W', text.as_bytes().to_vec(), None),
             Ask::Failed(text) => (b'E', text.as_bytes().to_vec(), None),
             Ask::End => return Ok(()),
@@ -88,7 +88,7 @@ impl Sync {
             (b'H', _) => Ask::Hooks,
             (b'C', Some(fd)) => Ask::Console(fd),
             (b'R', _) => Ask::Ready,
-            (b'L', _) => Ask::Listener(number().map_err(|_| garbled())?),
+            (b'L', Some(fd)) => Ask::Listener(fd),
             (b'W', _) => Ask::Warning(text()),
             (b'E', _) => Ask::Failed(text()),
             _ => return Err(garbled()),

@@ -114,7 +114,7 @@ impl Conversation {
 
     /// Listens after the last word was given: until exec closed the socket, or failed.
     pub(crate) fn until_exec(&self, runtime: &Runtime, listener: &dyn Fn(&OwnedFd) -> Result<()>) -> Result<()> {
-        until_exec(runtime, &self.sync, &self.child.pidfd, listener)
+        until_exec(runtime, &self.sync, listener)
     }
 
     /// The process ended without a word: killed, mostly.
@@ -142,7 +142,6 @@ impl Conversation {
 pub(crate) fn until_exec(
     runtime: &Runtime,
     sync: &Sync,
-    process: &OwnedFd,
     listener: &dyn Fn(&OwnedFd) -> Result<()>,
 ) -> Result<()> {
     loop {
@@ -150,7 +149,7 @@ pub(crate) fn until_exec(
             Ask::End => return Ok(()),
             Ask::Failed(text) => return Err(Error::new(text)),
             Ask::Warning(text) => runtime.warn(&text),
-            Ask::Listener(number) => listener(&crate::listener::take(process.as_fd(), number)?)?,
+            Ask::Listener(fd) => listener(&fd)?,
             other => return Err(Error::new(format!("an unexpected message of the container's process: {other:?}"))),
         }
     }

@@ -21,14 +21,13 @@ impl Runtime {
             Status::Stopped => return Err(Error::new("cannot start a container that has stopped")),
             other => return Err(Error::new(format!("cannot start a container in the {other} state"))),
         }
-        let process = state.process()?;
         let gate = hull_sys::socket::connect_at(&dir, GATE).what(|| "cannot reach the container's process")?;
         // The name goes first: a start that is killed here leaves a container that never ran and can only be deleted.
         std::fs::remove_file(dir.path.join(GATE)).what(|| "cannot remove the start socket")?;
         let sync = Sync::new(gate);
         sync.go()?;
         let spec = dir.spec()?;
-        crate::child::until_exec(self, &sync, &process, &|fd| deliver(&state, &spec, state.pid, "created", fd))?;
+        crate::child::until_exec(self, &sync, &|fd| deliver(&state, &spec, state.pid, "created", fd))?;
         drop(sync);
         self.poststart(&state, &spec)
     }

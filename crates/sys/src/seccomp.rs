@@ -26,6 +26,18 @@ pub fn load(program: &[Instruction], flags: u64) -> io::Result<Option<OwnedFd>> 
     Ok(Some(unsafe { OwnedFd::from_raw_fd(ret as i32) }))
 }
 
+/// Whether a descriptor is a seccomp listener.
+pub fn is_listener(fd: std::os::fd::BorrowedFd<'_>) -> bool {
+    const SECCOMP_IOCTL_NOTIF_ID_VALID: libc::c_ulong = 0x4008_2102;
+    let id: u64 = 0;
+    // SAFETY: the request reads eight bytes.
+    let ret = unsafe {
+        libc::ioctl(std::os::fd::AsRawFd::as_raw_fd(&fd), SECCOMP_IOCTL_NOTIF_ID_VALID, &raw const id)
+    };
+    // No notification has the id 0: a listener says ENOENT, anything else does not know the request.
+    ret < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ENOENT)
+}
+
 /// Which of the filter flags in `candidates` this kernel knows.
 pub fn known_flags(candidates: u64) -> u64 {
     (0..64).map(|bit| 1u64 << bit).filter(|flag| candidates & flag != 0).filter(|flag| {
