@@ -356,10 +356,19 @@ impl ProcessPlan {
     }
 
     fn load(&self, filter: &Filter, sync: &Sync) -> Result<()> {
+        let taken = std::sync::atomic::AtomicU8::new(0);
         if filter.listener {
-            hand_over_listener(sync)?;
+            // The kernel will take the lowest free number. It is told beforehand, and the parent's answer comes by
+            // memory: the filter may deny or hold up whatever system call either would take afterwards.
+            let probe = rustix::io::dup(sync).what(|| "cannot find a free descriptor")?;
+            let number = std::os::fd::AsRawFd::as_raw_fd(&probe);
+            drop(probe);
+            sync.ask(&Ask::Listener(number, (&raw const taken) as u64))?;
         }
         let listener = hull_sys::seccomp::load(&filter.program, filter.flags).what(|| "linux.seccomp: cannot load the filter")?;
+        if filter.listener {
+            spin(&taken)?;
+        }
         // Closing it here would take a system call that the filter may not allow; exec does it.
         std::mem::forget(listener);
         Ok(())
@@ -387,34 +396,18 @@ fn home_of(uid: u32) -> Option<String> {
 #[derive(Debug)]
 pub(crate) struct Program(CString);
 
-/// Begins a process that is not under the filter, shares this one's descriptors, and sends the listener to the
-/// parent when it appears. This process could not: the filter may hold up or deny whatever sending takes, and exec
-/// may come before anybody else could fetch it.
-fn hand_over_listener(sync: &Sync) -> Result<()> {
-    use hull_sys::clone::{self, Side, flags};
-    /// Loading a filter takes microseconds; this is for a machine that is stuck.
+/// Waits, without any system call, until the parent has copied the listener and written to `taken`.
+fn spin(taken: &std::sync::atomic::AtomicU8) -> Result<()> {
+    /// Copying takes microseconds; this is for a parent that died.
     const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
-    /// The listener gets a low number: nothing but the socket to the parent and label files is open.
-    const HIGHEST: RawFd = 256;
-    // SAFETY: this process has one thread; the child touches nothing but the descriptor table that it shares.
-    match unsafe { clone::clone3(flags::FILES | flags::PARENT, None) }.what(|| "linux.seccomp: cannot make a process")? {
-        Side::Parent(_) => Ok(()),
-        Side::Child => {
-            let begun = std::time::Instant::now();
-            while begun.elapsed() < PATIENCE {
-                for number in (0..HIGHEST).filter(|n| hull_sys::fs::is_open(*n)) {
-                    // SAFETY: it was open a moment ago; if it is not any more, the request fails and no more.
-                    let fd = unsafe { hull_sys::fs::borrow(number) };
-                    if hull_sys::seccomp::is_listener(fd) {
-                        let sent = rustix::io::dup(fd).map(|fd| sync.ask(&Ask::Listener(fd)));
-                        clone::exit_now(i32::from(!matches!(sent, Ok(Ok(())))));
-                    }
-                }
-                std::thread::sleep(std::time::Duration::from_micros(20));
-            }
-            clone::exit_now(1)
+    let begun = std::time::Instant::now();
+    while taken.load(std::sync::atomic::Ordering::Acquire) == 0 {
+        std::hint::spin_loop();
+        if begun.elapsed() > PATIENCE {
+            return Err(Error::new("linux.seccomp: the runtime did not take the listener"));
         }
     }
+    Ok(())
 }
 
 fn write_label(file: &Option<OwnedFd>, prefix: &str, label: &Option<String>, field: &str) -> Result<()> {

@@ -26,8 +26,8 @@ pub enum Ask {
     Console(OwnedFd),
     /// All is made; wait for the order to go on.
     Ready,
-    /// The seccomp listener.
-    Listener(OwnedFd),
+    /// A seccomp listener will appear at this descriptor of mine; write a byte to this address when it is taken.
+    Listener(i32, u64),
     /// Something to tell the operator.
     Warning(String),
     /// It failed; the child ends.
@@ -58,7 +58,7 @@ impl Sync {
             Ask::Hooks => (b'H', vec![], None),
             Ask::Console(fd) => (b'C', vec![], Some(fd.as_fd())),
             Ask::Ready => (b'R', vec![], None),
-            Ask::Listener(fd) => (b'L', vec![], Some(fd.as_fd())),
+            Ask::Listener(number, address) => (b'L', [&number.to_ne_bytes()[..], &address.to_ne_bytes()].concat(), None),
             Ask::Warning(text) => (b'W', text.as_bytes().to_vec(), None),
             Ask::Failed(text) => (b'E', text.as_bytes().to_vec(), None),
             Ask::End => return Ok(()),
@@ -88,7 +88,11 @@ impl Sync {
             (b'H', _) => Ask::Hooks,
             (b'C', Some(fd)) => Ask::Console(fd),
             (b'R', _) => Ask::Ready,
-            (b'L', Some(fd)) => Ask::Listener(fd),
+            (b'L', _) if payload.len() == 12 => {
+                let (number, address) = payload.split_at(4);
+                let number = i32::from_ne_bytes(number.try_into().map_err(|_| garbled())?);
+                Ask::Listener(number, u64::from_ne_bytes(address.try_into().map_err(|_| garbled())?))
+            }
             (b'W', _) => Ask::Warning(text()),
             (b'E', _) => Ask::Failed(text()),
             _ => return Err(garbled()),

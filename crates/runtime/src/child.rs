@@ -63,7 +63,7 @@ impl Conversation {
                     self.console = Some(master);
                     Ok(())
                 }
-                Ask::Listener(_) => Err(Error::new("a seccomp listener came too early")),
+                Ask::Listener(..) => Err(Error::new("a seccomp listener came too early")),
             };
             match done {
                 Ok(()) => self.sync.go()?,
@@ -114,7 +114,7 @@ impl Conversation {
 
     /// Listens after the last word was given: until exec closed the socket, or failed.
     pub(crate) fn until_exec(&self, runtime: &Runtime, listener: &dyn Fn(&OwnedFd) -> Result<()>) -> Result<()> {
-        until_exec(runtime, &self.sync, listener)
+        until_exec(runtime, &self.sync, self.child.pid, &self.child.pidfd, listener)
     }
 
     /// The process ended without a word: killed, mostly.
@@ -142,6 +142,8 @@ impl Conversation {
 pub(crate) fn until_exec(
     runtime: &Runtime,
     sync: &Sync,
+    pid: i32,
+    process: &OwnedFd,
     listener: &dyn Fn(&OwnedFd) -> Result<()>,
 ) -> Result<()> {
     loop {
@@ -149,7 +151,11 @@ pub(crate) fn until_exec(
             Ask::End => return Ok(()),
             Ask::Failed(text) => return Err(Error::new(text)),
             Ask::Warning(text) => runtime.warn(&text),
-            Ask::Listener(fd) => listener(&fd)?,
+            Ask::Listener(number, address) => {
+                let fd = crate::listener::take(process.as_fd(), number)?;
+                hull_sys::pidfd::poke(pid, address, 1).what(|| "linux.seccomp: cannot answer the container's process")?;
+                listener(&fd)?;
+            }
             other => return Err(Error::new(format!("an unexpected message of the container's process: {other:?}"))),
         }
     }

@@ -1,11 +1,31 @@
 //! Handing a seccomp listener to its agent (config-linux.md, "The Container Process State").
 
 use std::io::Write as _;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use crate::{Context as _, Result};
+use crate::{Context as _, Error, Result};
+
+/// How long a container's process may take from announcing the listener to loading the filter.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Copies the listener out of the process: the descriptor `number` there, as soon as it is one.
+pub(crate) fn take(process: BorrowedFd<'_>, number: i32) -> Result<OwnedFd> {
+    let begun = Instant::now();
+    loop {
+        if let Ok(fd) = hull_sys::pidfd::get_fd(process, number)
+            && hull_sys::seccomp::is_listener(fd.as_fd())
+        {
+            return Ok(fd);
+        }
+        let ended = hull_sys::pidfd::wait_end(process, Some(Duration::from_micros(20)));
+        if ended.what(|| "cannot watch the container's process")? || begun.elapsed() > PATIENCE {
+            return Err(Error::new("linux.seccomp: the container's process made no listener"));
+        }
+    }
+}
 
 /// Sends the listener and the state to the agent.
 pub(crate) fn send(path: &Path, listener: &OwnedFd, state: &serde_json::Value) -> Result<()> {

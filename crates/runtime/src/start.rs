@@ -21,13 +21,14 @@ impl Runtime {
             Status::Stopped => return Err(Error::new("cannot start a container that has stopped")),
             other => return Err(Error::new(format!("cannot start a container in the {other} state"))),
         }
+        let process = state.process()?;
         let gate = hull_sys::socket::connect_at(&dir, GATE).what(|| "cannot reach the container's process")?;
         // The name goes first: a start that is killed here leaves a container that never ran and can only be deleted.
         std::fs::remove_file(dir.path.join(GATE)).what(|| "cannot remove the start socket")?;
         let sync = Sync::new(gate);
         sync.go()?;
         let spec = dir.spec()?;
-        crate::child::until_exec(self, &sync, &|fd| deliver(&state, &spec, state.pid, "created", fd))?;
+        crate::child::until_exec(self, &sync, state.pid, &process, &|fd| deliver(&state, &spec, state.pid, "creating", fd))?;
         drop(sync);
         self.poststart(&state, &spec)
     }
@@ -55,7 +56,7 @@ impl Runtime {
         let launched = self.launch(id, bundle, false)?;
         let talk = launched.talk.as_ref().ok_or_else(|| Error::new("no process"))?;
         let state = &launched.state;
-        talk.until_exec(self, &|fd| deliver(state, &launched.spec, state.pid, "created", fd))?;
+        talk.until_exec(self, &|fd| deliver(state, &launched.spec, state.pid, "creating", fd))?;
         self.poststart(state, &launched.spec)?;
         let (_, talk) = launched.keep();
         let talk = talk.ok_or_else(|| Error::new("no process"))?;

@@ -27,8 +27,6 @@ pub mod flags {
     pub const PARENT: u64 = libc::CLONE_PARENT as u64;
     /// Put the child into the cgroup of a descriptor (Linux 5.7, cgroup v2).
     pub const INTO_CGROUP: u64 = 0x2_0000_0000;
-    /// Parent and child have one table of descriptors.
-    pub const FILES: u64 = libc::CLONE_FILES as u64;
     /// Return a pidfd of the child.
     pub const PIDFD: u64 = libc::CLONE_PIDFD as u64;
 }

@@ -40,6 +40,17 @@ pub fn get_fd(pidfd: BorrowedFd<'_>, number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
+/// Writes one byte into another process's memory (process_vm_writev(2)).
+///
+/// # Errors
+/// EPERM without the right to trace it; EFAULT for an address that is not mapped and writable there.
+pub fn poke(pid: i32, address: u64, byte: u8) -> io::Result<()> {
+    let local = libc::iovec { iov_base: (&raw const byte).cast_mut().cast(), iov_len: 1 };
+    let remote = libc::iovec { iov_base: address as *mut libc::c_void, iov_len: 1 };
+    // SAFETY: local describes one byte that outlives the call; remote is looked at in the other process only.
+    check(unsafe { libc::process_vm_writev(pid, &raw const local, 1, &raw const remote, 1, 0) } as libc::c_long).map(drop)
+}
+
 /// Waits until the process has ended or the time is over; true where it has. Works for processes of others too.
 ///
 /// # Errors

@@ -20,43 +20,63 @@ pub(crate) const CASES: &[Case] = &[
     case!(config_deep, "a config.json nested ten thousand deep doesn't crash"),
     case!(unknown_field, "a field that nobody knows is passed over"),
     case!(null_fields, "fields that are null count as absent"),
-    case!(wrong_type_args, "process.args that is a string"),
+    case!(wrong_type_args, "process.args that is a string")
+        .theirs("crun", "1.8.1 takes it"),
     case!(wrong_type_mounts, "mounts that is an object"),
-    case!(wrong_type_uid, "user.uid that is a string"),
-    case!(wrong_type_readonly, "root.readonly that is a string"),
-    case!(uid_negative, "a negative uid"),
-    case!(uid_too_big, "a uid beyond 32 bits"),
-    case!(uid_fraction, "a uid that is a fraction"),
+    case!(wrong_type_uid, "user.uid that is a string")
+        .theirs("crun", "1.8.1 takes it"),
+    case!(wrong_type_readonly, "root.readonly that is a string")
+        .theirs("crun", "1.8.1 takes it"),
+    case!(uid_negative, "a negative uid")
+        .theirs("crun", "1.8.1 says no more than `error loading config.json`"),
+    case!(uid_too_big, "a uid beyond 32 bits")
+        .theirs("crun", "1.8.1 says no more than `error loading config.json`"),
+    case!(uid_fraction, "a uid that is a fraction")
+        .theirs("crun", "1.8.1 says no more than `error loading config.json`"),
     case!(root_absent, "a configuration without root"),
     case!(root_missing, "root.path that isn't there"),
     case!(root_is_file, "root.path that is a file"),
-    case!(args_absent, "process without args"),
-    case!(args_empty, "process.args that is empty"),
+    case!(args_absent, "process without args")
+        .theirs("crun", "1.8.1 takes it"),
+    case!(args_empty, "process.args that is empty")
+        .theirs("crun", "1.8.1 doesn't name it"),
     case!(args_nul, "a NUL in an argument").theirs("crun", "1.8.1 cuts the argument there"),
     case!(env_nul, "a NUL in the environment").theirs("crun", "1.8.1 cuts the variable there"),
-    case!(cwd_empty, "process.cwd that is empty"),
-    case!(cwd_relative, "process.cwd that is relative"),
+    case!(cwd_empty, "process.cwd that is empty")
+        .theirs("crun", "1.8.1 doesn't name it"),
+    case!(cwd_relative, "process.cwd that is relative")
+        .theirs("crun", "1.8.1 takes it"),
     case!(cwd_is_file, "process.cwd that is a file"),
-    case!(version_absent, "a configuration without ociVersion"),
-    case!(version_bad, "an ociVersion that isn't one").theirs("crun", "1.8.1 takes it"),
-    case!(version_too_new, "an ociVersion of a later major version").theirs("crun", "1.8.1 takes it"),
+    case!(version_absent, "a configuration without ociVersion")
+        .theirs("runc", "1.1.5 doesn't look at it")
+        .theirs("crun", "1.8.1 says no more than `error loading config.json`"),
+    case!(version_bad, "an ociVersion that isn't one").theirs("runc", "1.1.5 doesn't look at it"),
+    case!(version_too_new, "an ociVersion of a later major version").theirs("runc", "1.1.5 doesn't look at it"),
     case!(id_bad, "a container id with slashes, blanks or dots alone")
         .theirs("crun", "1.8.1 takes an id with blanks"),
     case!(id_long, "a container id of 2000 characters"),
     case!(id_good, "an id may have letters, digits, and _ + - ."),
     case!(no_process, "without process nothing can be run"),
-    case!(mount_without_destination, "a mount without destination"),
-    case!(mount_bad_options, "mount options that are a string"),
-    case!(rlimit_duplicate, "one limit twice").theirs("crun", "1.8.1 takes the last"),
-    case!(namespace_without_type, "a namespace without type"),
+    case!(mount_without_destination, "a mount without destination")
+        .theirs("crun", "1.8.1 says no more than `error loading config.json`"),
+    case!(mount_bad_options, "mount options that are a string")
+        .theirs("crun", "1.8.1 takes it"),
+    case!(rlimit_duplicate, "one limit twice")
+        .theirs("runc", "1.1.5 takes the last").theirs("crun", "1.8.1 takes the last"),
+    case!(namespace_without_type, "a namespace without type")
+        .theirs("crun", "1.8.1 says no more than `error loading config.json`"),
     case!(hook_without_path, "a hook without path"),
-    case!(device_without_path, "a device without path"),
-    case!(seccomp_without_action, "seccomp without defaultAction"),
+    case!(device_without_path, "a device without path")
+        .theirs("runc", "1.1.5 takes it"),
+    case!(seccomp_without_action, "seccomp without defaultAction")
+        .theirs("crun", "1.8.1 says no more than `error loading config.json`"),
     case!(mapping_overlap, "id mappings that overlap"),
     case!(mapping_zero, "an id mapping of size 0"),
-    case!(memory_limit_text, "a memory limit that is a string"),
+    case!(memory_limit_text, "a memory limit that is a string")
+        .theirs("crun", "1.8.1 takes it"),
     case!(oom_score_out_of_range, "oomScoreAdj beyond 1000"),
-    case!(annotation_not_text, "an annotation that isn't a string"),
+    case!(annotation_not_text, "an annotation that isn't a string")
+        .theirs("crun", "1.8.1 says no more than `error loading config.json`"),
     case!(huge_number, "a number beyond 64 bits"),
     case!(state_dir_unusable, "a --root that is a file"),
     case!(nothing_runs_after_error, "after many refused configurations a good one runs"),

@@ -10,4 +10,7 @@ macro_rules! subjects {
     };
 }
 
-subjects!(lifecycle, state, signals, process, users, caps, exec, mounts, namespaces, seccomp, cgroups, devices, hooks, terminal, errors);
+subjects!(
+    lifecycle, state, signals, process, users, caps, exec, mounts, namespaces, seccomp, cgroups, devices, hooks, terminal, errors,
+    hostile, cve, rootless, cli,
+);

@@ -12,8 +12,10 @@ pub(crate) const CASES: &[Case] = &[
     case!(run_exit_code, "run on a terminal passes the exit code"),
     case!(run_input, "what is typed reaches the program"),
     case!(run_interrupt, "the interrupt key reaches the program, not the runtime"),
-    case!(run_size, "the terminal has the size of the caller's"),
-    case!(run_resize, "a change of the caller's size reaches the program"),
+    case!(run_size, "the terminal has the size of the caller's")
+        .theirs("crun", "1.8.1 leaves it 0 by 0"),
+    case!(run_resize, "a change of the caller's size reaches the program")
+        .theirs("crun", "1.8.1 leaves it 0 by 0"),
     case!(run_restores, "run leaves the caller's terminal as it was"),
     case!(no_tty, "without terminal nothing is one"),
     case!(console_socket, "create hands the master of the terminal to the console socket"),
@@ -45,7 +47,7 @@ fn run_on_tty(ctx: &Ctx) -> Done {
     let b = tty_bundle(ctx).probe(&["tty"]);
     let out = Pty::new()?.run(b.call("run"), "", b"")?.ok()?;
     for n in 0..3 {
-        same!(out.field(&format!("isatty{n}"))?, "1", "isatty({n})");
+        check!(out.out.contains(&format!("isatty{n} 1")), "{n} is none: {:?}", out.out);
     }
     Ok(())
 }
@@ -176,7 +178,7 @@ fn controlling(ctx: &Ctx) -> Done {
 }
 
 fn owner(ctx: &Ctx) -> Done {
-    let b = tty_bundle(ctx).sh("echo opened > $(readlink /proc/self/fd/1 | sed s,^/dev/console,/dev/console,); stat -c 'owner %u' -L /proc/self/fd/1");
+    let b = tty_bundle(ctx).sh("t=$(tty); echo opened > $t; stat -c 'owner %u' -L /proc/self/fd/1");
     let b = b.set("/process/user", json!({ "uid": 1000, "gid": 1000 }));
     let (c, _master, mut screen) = with_socket(ctx, b)?;
     c.start()?;

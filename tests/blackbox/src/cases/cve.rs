@@ -1,0 +1,628 @@
+//! One case for each known hole of the field that concerns the create, start, exec or delete of a process jail.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use serde_json::json;
+
+use super::hostile::{Canary, Swapper, link, without_dev};
+use crate::bundle::STAY;
+use crate::case::{Case, Done, case, check, same, skip};
+use crate::config::Edit;
+use crate::ctx::Ctx;
+use crate::host::{self, wait_for};
+
+pub(crate) const CASES: &[Case] = &[
+    case!(cve_2016_3697_numeric_user, "a user named 1000 with uid 0 in /etc/passwd isn't who --user 1000 means"),
+    case!(cve_2016_8867_ambient_for_user, "a user that isn't root has no ambient capability unless asked for"),
+    case!(cve_2016_9962_peek_at_exec, "a process of the container sees no descriptor and no executable of exec's")
+        .limit(30)
+        .alone(),
+    case!(cve_2019_5736_tamper_with_exe, "the runtime's executable can't be written to from inside").limit(30).alone(),
+    case!(cve_2019_5736_proc_self_exe, "a program that is /proc/self/exe doesn't make the runtime writable"),
+    case!(cve_2019_16884_proc_over_volume, "a /proc that isn't procfs is noticed when a label or a process attribute is written")
+        .theirs("runc", "1.1.5 looks only where a label is written")
+        .theirs("crun", "1.8.1 looks only where a label is written"),
+    case!(cve_2019_18837_symlink_chain, "mount targets through chains of links stay inside"),
+    case!(cve_2019_19921_proc_symlink, "a /proc that is a link is refused or stays inside"),
+    case!(cve_2019_19921_proc_race, "swapping /proc while create runs never gives a process without masked paths")
+        .limit(40)
+        .alone(),
+    case!(ghsa_g54h_m393_cpwq_no_device_list, "without a device list devices are denied"),
+    case!(cve_2020_15257_abstract_socket, "a container has no abstract socket of the runtime"),
+    case!(cve_2021_30465_volume_race, "a link swapped into a volume doesn't lead a mount out").limit(40).alone(),
+    case!(cve_2021_43784_long_namespace_path, "a namespace path of 70 kB is a clean error"),
+    case!(cve_2021_43784_many_mappings, "five hundred id mappings are a clean error or work"),
+    case!(cve_2022_0492_release_agent, "release_agent can't be written to"),
+    case!(cve_2022_0811_sysctl_injection, "a sysctl value with + and = sets nothing else"),
+    case!(cve_2022_24769_inheritable_of_spec, "what spec writes has no inheritable capability"),
+    case!(cve_2022_27650_exec_cap, "exec --cap adds nothing to the inheritable set"),
+    case!(cve_2022_29162_exec_inheritable, "a process of exec has an empty inheritable set"),
+    case!(cve_2023_25809_rootless_cgroup, "rootless, /sys/fs/cgroup can't be written to"),
+    case!(cve_2023_27561_proc_symlink_again, "a /proc that is a link to a directory with a decoy is refused or masked"),
+    case!(cve_2023_28642_proc_and_sys_symlink, "a /proc that is a link with a bind mount below doesn't unmask"),
+    case!(cve_2024_3154_systemd_annotation, "an annotation for systemd does nothing without systemd"),
+    case!(cve_2024_21626_cwd_proc_self_fd, "process.cwd of /proc/self/fd/N doesn't reach the host"),
+    case!(cve_2024_21626_exec_cwd, "exec --cwd of /proc/self/fd/N doesn't reach the host"),
+    case!(cve_2024_21626_cwd_symlink, "process.cwd through a link to /proc/self/fd/N doesn't reach the host"),
+    case!(cve_2024_21626_no_host_fd, "init holds no directory of the host when the program begins"),
+    case!(cve_2024_40635_uid_overflow, "exec --user with an id beyond 31 bits isn't root"),
+    case!(cve_2024_45310_mkdir_race, "a volume swapped during create leaves no file or directory on the host")
+        .limit(40)
+        .alone(),
+    case!(cve_2025_23266_hook_environment, "a hook has nothing of process.env, LD_PRELOAD least of all"),
+    case!(cve_2025_23266_hook_cwd, "a hook begins in the bundle")
+        .theirs("crun", "1.8.1 begins where it was called"),
+    case!(cve_2025_24965_file_in_rootfs, "the runtime writes no file of its own through links of the root"),
+    case!(cve_2025_31133_dev_null_symlink, "a masked path isn't replaced by what /dev/null of the root leads to")
+        .theirs("runc", "1.1.5 binds it over the masked path"),
+    case!(cve_2025_52565_console_symlink, "a /dev/console or /dev/pts/0 that is a link isn't followed"),
+    case!(cve_2025_52881_fake_proc, "a process attribute isn't written to a file that stands in for /proc")
+        .theirs("runc", "1.1.5 trusts /proc")
+        .theirs("crun", "1.8.1 trusts /proc"),
+    case!(cve_2025_54867_proc_and_sys_symlinks, "links in place of /proc and /sys aren't followed to the host"),
+    case!(cve_2026_30892_exec_user_without_gid, "exec --user 1 is uid 1, and a uid beyond 32 bits is refused")
+        .theirs("crun", "1.8.1 takes 4294967297 for something else"),
+    case!(cve_2026_41579_dev_symlink_ptmx, "a /dev that is a link doesn't cost the host its ptmx")
+        .theirs("runc", "1.1.5 removes it"),
+    case!(cve_2026_47766_dev_symlink_devices, "a /dev that is a link gets no devices on the host")
+        .theirs("runc", "1.1.5 makes them")
+        .theirs("crun", "1.8.1 makes them"),
+    case!(cve_2026_88264_console_symlink, "a /dev/console that is a dangling link makes no file on the host")
+        .theirs("crun", "1.8.1 makes it"),
+    case!(cve_2026_88265_dev_null_symlink, "a /dev/null that is a link to a host file isn't given away"),
+    case!(cve_2023_25173_additional_gids, "the further groups are those of the configuration, no more and no fewer"),
+    case!(exec_cgroup_escape, "exec --cgroup can't leave the container's group").theirs("crun", "1.8.1 lets it"),
+];
+
+const STATUS: [&str; 2] = ["/bin/cat", "/proc/self/status"];
+
+fn cve_2016_3697_numeric_user(ctx: &Ctx) -> Done {
+    let b = ctx.bundle();
+    fs::write(b.rootfs().join("etc/passwd"), "1000:x:0:0:root:/root:/bin/sh\nroot:x:0:0:root:/root:/bin/sh\n")?;
+    let out = b.up()?.exec_with(&["--user", "1000:1000"], &["/bin/hull-probe", "self"])?.ok()?;
+    same!(out.field("uid")?, "1000 1000", "uids");
+    Ok(())
+}
+
+fn cve_2016_8867_ambient_for_user(ctx: &Ctx) -> Done {
+    let out = ctx.bundle().args(&STATUS).set("/process/user", json!({ "uid": 1000, "gid": 1000 })).run()?.ok()?;
+    same!((out.hex("CapAmb")?, out.hex("CapEff")?), (0, 0), "ambient and effective sets");
+    Ok(())
+}
+
+fn cve_2016_9962_peek_at_exec(ctx: &Ctx) -> Done {
+    let all = &["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"][..];
+    let b = ctx.bundle().probe(&["peek", "4000"]).tweak(|c| c.caps([all, all, all, &[], &[]]));
+    let c = b.up()?;
+    c.wait_out("ready")?;
+    for _ in 0..12 {
+        c.exec(&["/bin/true"])?.ok()?;
+    }
+    wait_for("the end of the probe", 15, || c.status().is_ok_and(|s| s == "stopped"))?;
+    let seen = c.out();
+    for line in seen.lines() {
+        let name = line.split_once(' ').map_or("", |(_, n)| n);
+        let fine = !line.starts_with("fd ")
+            || ["/dev/null", "pipe:", "/proc", "anon_inode", "socket:"].iter().any(|p| name.starts_with(p))
+            || name.contains("call-")
+            || name == "/";
+        check!(fine, "saw {line}");
+        check!(!line.starts_with("writable") || !name.contains(ctx.runtime.file_name().unwrap().to_str().unwrap()),
+            "could write to {name}");
+    }
+    Ok(())
+}
+
+/// A copy of the runtime that an attack may spoil.
+fn copy_of_runtime(ctx: &Ctx) -> Result<std::path::PathBuf, crate::case::Stop> {
+    let copy = ctx.host_dir("runtime").join(ctx.runtime.file_name().unwrap());
+    fs::copy(&ctx.runtime, &copy)?;
+    crate::ctx::chmod(&copy, 0o755);
+    Ok(copy)
+}
+
+fn cve_2019_5736_tamper_with_exe(ctx: &Ctx) -> Done {
+    let copy = copy_of_runtime(ctx)?;
+    let before = fs::read(&copy)?;
+    let all = &["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"][..];
+    let b = ctx.bundle().probe(&["tamper"]).tweak(|c| c.caps([all, all, all, &[], &[]]));
+    b.write();
+    let call = ctx.program(&copy).arg("--root").arg(&ctx.root).args(&["run", "--detach", "--bundle"]).arg(&b.dir).arg(&b.id);
+    let running = call.spawn()?;
+    let file = running.out.clone();
+    running.wait()?.ok()?;
+    wait_for("the probe", 5, || fs::read_to_string(&file).is_ok_and(|t| t.contains("ready")))?;
+    for _ in 0..12 {
+        let call = ctx.program(&copy).arg("--root").arg(&ctx.root).args(&["exec", &b.id, "/proc/self/exe", "true"]);
+        call.run()?;
+    }
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    check!(fs::read(&copy)? == before, "the runtime was changed; the probe said {:?}", fs::read_to_string(&file)?);
+    Ok(())
+}
+
+fn cve_2019_5736_proc_self_exe(ctx: &Ctx) -> Done {
+    let copy = copy_of_runtime(ctx)?;
+    let before = fs::read(&copy)?;
+    let b = ctx.bundle().rw().args(&["/run/self"]);
+    link(&b, "run/self", "/proc/self/exe")?;
+    b.write();
+    let call = ctx.program(&copy).arg("--root").arg(&ctx.root).args(&["run", "--bundle"]).arg(&b.dir).arg(&b.id);
+    call.run()?;
+    check!(fs::read(&copy)? == before, "the runtime was changed");
+    Ok(())
+}
+
+fn cve_2019_16884_proc_over_volume(ctx: &Ctx) -> Done {
+    let volume = ctx.host_dir("proc");
+    fs::create_dir_all(volume.join("self/attr"))?;
+    fs::create_dir_all(volume.join("self/fd"))?;
+    for file in ["oom_score_adj", "attr/exec", "uid_map"] {
+        fs::write(volume.join("self").join(file), "")?;
+    }
+    let b = ctx.bundle().tweak(|c| {
+        c.unmount("/proc");
+        c.mount("/proc", "bind", volume.to_str().unwrap(), &["rbind"]);
+    });
+    let b = b.set("/linux/maskedPaths", json!([])).set("/linux/readonlyPaths", json!([])).sh("exit 3");
+    // A label is what the attack is after; where there is no LSM the container must at least be refused.
+    let b = b.set("/process/apparmorProfile", json!("some-profile"));
+    b.call("run").run()?.fails()?;
+    same!(fs::read_to_string(volume.join("self/attr/exec"))?, "", "the file in place of attr/exec");
+    let plain = ctx.bundle().tweak(|c| {
+        c.unmount("/proc");
+        c.mount("/proc", "bind", volume.to_str().unwrap(), &["rbind"]);
+    });
+    plain.call("run").run()?.fails()?;
+    Ok(())
+}
+
+fn cve_2019_18837_symlink_chain(ctx: &Ctx) -> Done {
+    let canary = Canary::new(ctx);
+    let volume = ctx.host_dir("volume").to_str().unwrap().to_owned();
+    let b = ctx.bundle().rw().tweak(|c| c.mount("/a/b/c/new", "bind", &volume, &["bind"]));
+    link(&b, "a", "./x/../y")?;
+    fs::create_dir(b.rootfs().join("x"))?;
+    fs::create_dir(b.rootfs().join("y"))?;
+    link(&b, "y/b", "/z")?;
+    link(&b, "z", format!("../..{}", canary.dir.display()))?;
+    b.call("run").run()?;
+    canary.check()
+}
+
+fn cve_2019_19921_proc_symlink(ctx: &Ctx) -> Done {
+    let canary = Canary::new(ctx);
+    let b = ctx.bundle().rw().sh("cat /proc/self/mountinfo");
+    link(&b, "proc", "decoy")?;
+    fs::create_dir_all(b.rootfs().join("decoy"))?;
+    let out = b.call("run").run()?;
+    canary.check()?;
+    if out.code == 0 {
+        let list = host::parse_mounts(&out.out);
+        check!(list.iter().any(|m| m.target == "/decoy/kcore" || m.target == "/proc/kcore"), "nothing is masked: {list:?}");
+    }
+    Ok(())
+}
+
+fn cve_2019_19921_proc_race(ctx: &Ctx) -> Done {
+    let b = ctx.bundle().rw().sh("cat /proc/self/mountinfo");
+    fs::create_dir_all(b.rootfs().join("decoy/self"))?;
+    let swapper = Swapper::new(b.rootfs().join("proc"), b.rootfs().join("decoy"));
+    for _ in 0..30 {
+        let out = b.call("run").run()?;
+        if out.code == 0 {
+            let list = host::parse_mounts(&out.out);
+            check!(list.iter().any(|m| m.target == "/proc/kcore"), "nothing is masked: {list:?}");
+        }
+    }
+    drop(swapper);
+    Ok(())
+}
+
+fn ghsa_g54h_m393_cpwq_no_device_list(ctx: &Ctx) -> Done {
+    let caps = &["CAP_MKNOD"][..];
+    let b = ctx.bundle().sh("mknod /dev/x c 1 250; hull-probe open /dev/x r").tweak(|c| {
+        c.caps([caps, caps, caps, &[], &[]]);
+        c["linux"]["resources"].as_object_mut().unwrap().remove("devices");
+    });
+    same!(b.run()?.ok()?.line(), "errno 1", "errno of opening a device nobody allowed");
+    Ok(())
+}
+
+fn cve_2020_15257_abstract_socket(ctx: &Ctx) -> Done {
+    let before = abstract_sockets();
+    let c = ctx.bundle().tweak(|c| c.leave("network")).up()?;
+    let new: Vec<_> = abstract_sockets().into_iter().filter(|s| !before.contains(s)).collect();
+    // Other programs of the host may open one at the same time; the runtime's would have to do with this container.
+    let ours: Vec<_> = new.iter().filter(|s| s.contains(&c.id) || s.contains(&ctx.peer)).collect();
+    check!(ours.is_empty(), "abstract sockets {ours:?}");
+    Ok(())
+}
+
+fn abstract_sockets() -> Vec<String> {
+    let text = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    text.lines().filter_map(|l| l.split_whitespace().nth(7)).filter(|n| n.starts_with('@')).map(str::to_owned).collect()
+}
+
+fn cve_2021_30465_volume_race(ctx: &Ctx) -> Done {
+    let canary = Canary::new(ctx);
+    let volume = ctx.host_dir("volume");
+    fs::create_dir(volume.join("dir"))?;
+    symlink("/", volume.join("link"))?;
+    let source = ctx.host_dir("source");
+    fs::write(source.join("mark"), "")?;
+    let b = ctx.bundle().tweak(|c| {
+        c.mount("/vol", "bind", volume.to_str().unwrap(), &["rbind"]);
+        c.mount("/vol/dir/home", "bind", source.to_str().unwrap(), &["rbind"]);
+    });
+    let b = b.sh("cat /proc/self/mountinfo");
+    let swapper = Swapper::new(volume.join("dir"), volume.join("link"));
+    for _ in 0..40 {
+        let out = b.call("run").run()?;
+        canary.check()?;
+        check!(!std::path::Path::new("/home/mark").exists(), "mounted over /home of the host");
+        if out.code == 0 {
+            let list = host::parse_mounts(&out.out);
+            // Inside the container's own root it may end up at /home, which is where the link leads there.
+            let stray = list.iter().find(|m| m.target.ends_with("home") && !m.target.starts_with("/vol") && m.target != "/home");
+            check!(stray.is_none(), "mounted at {stray:?}");
+        }
+    }
+    drop(swapper);
+    Ok(())
+}
+
+fn cve_2021_43784_long_namespace_path(ctx: &Ctx) -> Done {
+    let path = format!("/proc/self/ns/../{}net", "./".repeat(35_000));
+    let b = ctx.bundle().tweak(|c| c.join("network", Some(&path)));
+    let out = b.try_create()?.fails()?;
+    check!(out.code < 128, "it crashed: {}", out.text());
+    b.nothing_left()
+}
+
+fn cve_2021_43784_many_mappings(ctx: &Ctx) -> Done {
+    let list: Vec<_> = (0..500).map(|n| json!({ "containerID": n, "hostID": 100_000 + n, "size": 1 })).collect();
+    let b = ctx.bundle().tweak(Edit::userns).sh("cat /proc/self/uid_map | wc -l").tweak(|c| {
+        c["linux"]["uidMappings"] = json!(list);
+        c["linux"]["gidMappings"] = json!(list);
+    });
+    let out = b.call("run").run()?;
+    // The kernel takes 340 lines.
+    check!(out.code != 0 && out.code < 128 && !out.err.is_empty(), "{}", out.text());
+    b.nothing_left()
+}
+
+fn cve_2022_0492_release_agent(ctx: &Ctx) -> Done {
+    let script = "for f in $(find /sys/fs/cgroup -name release_agent -o -name notify_on_release); do \
+                  echo 1 2>/dev/null > $f && echo wrote $f; done; true";
+    let out = ctx.bundle().sh(script).run()?.ok()?;
+    check!(!out.out.contains("wrote"), "{}", out.out);
+    Ok(())
+}
+
+fn cve_2022_0811_sysctl_injection(ctx: &Ctx) -> Done {
+    let before = fs::read_to_string("/proc/sys/kernel/core_pattern")?;
+    let evil = json!({ "kernel.shm_rmid_forced": "1+kernel.core_pattern=|/evil #" });
+    ctx.bundle().set("/linux/sysctl", evil).try_create()?.fails()?;
+    let evil = json!({ "net.ipv4.ip_default_ttl/../../../kernel/core_pattern": "|/evil" });
+    ctx.bundle().set("/linux/sysctl", evil).try_create()?.fails()?;
+    let evil = json!({ "net/../kernel/core_pattern": "|/evil" });
+    ctx.bundle().set("/linux/sysctl", evil).try_create()?.fails()?;
+    same!(fs::read_to_string("/proc/sys/kernel/core_pattern")?, before, "core_pattern of the host");
+    Ok(())
+}
+
+fn cve_2022_24769_inheritable_of_spec(ctx: &Ctx) -> Done {
+    let dir = ctx.host_dir("spec");
+    ctx.call(&["spec"]).cwd(&dir).run()?.ok()?;
+    let config: serde_json::Value = serde_json::from_slice(&fs::read(dir.join("config.json"))?)?;
+    let set = &config["process"]["capabilities"]["inheritable"];
+    check!(set.is_null() || set.as_array().is_some_and(Vec::is_empty), "inheritable is {set}");
+    Ok(())
+}
+
+fn cve_2022_27650_exec_cap(ctx: &Ctx) -> Done {
+    let out = ctx.bundle().up()?.exec_with(&["--cap", "CAP_NET_ADMIN"], &STATUS)?.ok()?;
+    same!(out.hex("CapInh")?, 0, "CapInh");
+    check!(out.hex("CapEff")? & (1 << 12) != 0, "the capability wasn't given");
+    Ok(())
+}
+
+fn cve_2022_29162_exec_inheritable(ctx: &Ctx) -> Done {
+    let c = ctx.bundle().up()?;
+    same!(c.exec(&STATUS)?.ok()?.hex("CapInh")?, 0, "CapInh");
+    let out = c.exec_with(&["--user", "1000:1000", "--cap", "CAP_NET_ADMIN"], &STATUS)?.ok()?;
+    same!(out.hex("CapInh")?, 0, "CapInh of a user");
+    Ok(())
+}
+
+fn cve_2023_25809_rootless_cgroup(ctx: &Ctx) -> Done {
+    let script = "for f in $(find /sys/fs/cgroup -name cgroup.procs 2>/dev/null); do \
+                  echo 0 2>/dev/null > $f && echo wrote $f; done; mkdir /sys/fs/cgroup/made 2>/dev/null && echo made; true";
+    let b = super::rootless::bundle(ctx)?.sh(script);
+    let out = super::rootless::run(b)?;
+    check!(!out.out.contains("wrote") && !out.out.contains("made"), "{}", out.out);
+    out.ok()?;
+    Ok(())
+}
+
+fn cve_2023_27561_proc_symlink_again(ctx: &Ctx) -> Done {
+    let canary = Canary::new(ctx);
+    let b = ctx.bundle().rw().sh("cat /proc/self/mountinfo");
+    fs::create_dir_all(b.rootfs().join("decoy/self/attr"))?;
+    link(&b, "proc", "/decoy")?;
+    let out = b.call("run").run()?;
+    canary.check()?;
+    if out.code == 0 {
+        let list = host::parse_mounts(&out.out);
+        check!(list.iter().any(|m| m.target.ends_with("/kcore")), "nothing is masked: {list:?}");
+    }
+    Ok(())
+}
+
+fn cve_2023_28642_proc_and_sys_symlink(ctx: &Ctx) -> Done {
+    let volume = ctx.host_dir("volume").to_str().unwrap().to_owned();
+    let b = ctx.bundle().rw().sh("cat /proc/self/mountinfo").tweak(|c| c.mount("/real", "bind", &volume, &["bind"]));
+    link(&b, "proc", "real/proc")?;
+    fs::create_dir_all(b.rootfs().join("real/proc"))?;
+    let out = b.call("run").run()?;
+    if out.code == 0 {
+        let list = host::parse_mounts(&out.out);
+        check!(list.iter().any(|m| m.target.ends_with("/kcore")), "nothing is masked: {list:?}");
+    }
+    Ok(())
+}
+
+fn cve_2024_3154_systemd_annotation(ctx: &Ctx) -> Done {
+    let mark = ctx.host_dir("mark").join("ran");
+    let key = "org.systemd.property.ExecStartPre";
+    let value = format!("[('/bin/touch', ['touch', '{}'], false)]", mark.display());
+    ctx.bundle().set("/annotations", json!({ key: value })).sh("exit 3").run()?;
+    check!(!mark.exists(), "the annotation ran a command");
+    Ok(())
+}
+
+/// Whether the working directory that the output tells lies outside of the container.
+fn escaped(out: &crate::call::Output) -> bool {
+    out.code == 0
+        && (out.out.contains("unreachable") || out.out.contains("escaped") || !out.out.contains("cwd /"))
+}
+
+fn cve_2024_21626_cwd_proc_self_fd(ctx: &Ctx) -> Done {
+    for n in 0..16 {
+        let b = ctx.bundle().probe(&["cwd"]).set("/process/cwd", json!(format!("/proc/self/fd/{n}")));
+        let out = b.run()?;
+        check!(!escaped(&out), "with descriptor {n}: {}", out.text());
+    }
+    Ok(())
+}
+
+fn cve_2024_21626_exec_cwd(ctx: &Ctx) -> Done {
+    let c = ctx.bundle().up()?;
+    for n in 0..16 {
+        let out = c.exec_with(&["--cwd", &format!("/proc/self/fd/{n}")], &["/bin/hull-probe", "cwd"])?;
+        check!(!escaped(&out), "with descriptor {n}: {}", out.text());
+    }
+    Ok(())
+}
+
+fn cve_2024_21626_cwd_symlink(ctx: &Ctx) -> Done {
+    for n in 3..12 {
+        let b = ctx.bundle().probe(&["cwd"]).set("/process/cwd", json!("/link"));
+        link(&b, "link", format!("/proc/self/fd/{n}"))?;
+        let out = b.run()?;
+        check!(!escaped(&out), "with descriptor {n}: {}", out.text());
+    }
+    Ok(())
+}
+
+fn cve_2024_21626_no_host_fd(ctx: &Ctx) -> Done {
+    let c = ctx.bundle().args(&STAY).create()?;
+    c.start()?;
+    let pid = c.pid()?;
+    wait_for("the program", 5, || fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|l| l.contains("sleep")))?;
+    let mut fds: Vec<_> = fs::read_dir(format!("/proc/{pid}/fd"))?.flatten().map(|e| e.file_name()).collect();
+    fds.sort();
+    same!(fds, ["0", "1", "2"].map(std::ffi::OsString::from).to_vec(), "descriptors of init");
+    Ok(())
+}
+
+fn cve_2024_40635_uid_overflow(ctx: &Ctx) -> Done {
+    let c = ctx.bundle().up()?;
+    for uid in ["2147483648", "4294967295", "4294967296", "18446744073709551616", "-1"] {
+        let out = c.exec_call(&[&format!("--user={uid}:1")], &["/bin/hull-probe", "self"]).run()?;
+        if out.code == 0 {
+            check!(!out.field("uid")?.split(' ').any(|u| u == "0"), "--user {uid} is root");
+        }
+    }
+    Ok(())
+}
+
+fn cve_2024_45310_mkdir_race(ctx: &Ctx) -> Done {
+    let canary = Canary::new(ctx);
+    let volume = ctx.host_dir("volume");
+    fs::create_dir(volume.join("dir"))?;
+    symlink(&canary.dir, volume.join("link"))?;
+    let source = ctx.host_dir("source").to_str().unwrap().to_owned();
+    let b = ctx.bundle().tweak(|c| {
+        c.mount("/vol", "bind", volume.to_str().unwrap(), &["rbind"]);
+        c.mount("/vol/dir/new/deep", "bind", &source, &["bind"]);
+        c.mount("/vol/dir/tmp", "tmpfs", "tmpfs", &[]);
+    });
+    let swapper = Swapper::new(volume.join("dir"), volume.join("link"));
+    for _ in 0..40 {
+        b.call("run").run()?;
+        canary.check()?;
+    }
+    drop(swapper);
+    Ok(())
+}
+
+fn cve_2025_23266_hook_environment(ctx: &Ctx) -> Done {
+    let dir = ctx.host_dir("hook");
+    let script = format!("/usr/bin/env > {}/env", dir.display());
+    let kinds = ["prestart", "createRuntime", "createContainer"];
+    for kind in kinds {
+        let b = ctx.bundle().set("/process/env", json!(["LD_PRELOAD=/evil.so", "PATH=/bin"]));
+        let b = b.tweak(|c| c["hooks"][kind] = json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]));
+        b.call("run").env("OF_THE_RUNTIME", "leak").run()?.ok()?;
+        let env = fs::read_to_string(dir.join("env"))?;
+        check!(!env.contains("LD_PRELOAD"), "{kind} has {env:?}");
+    }
+    Ok(())
+}
+
+fn cve_2025_23266_hook_cwd(ctx: &Ctx) -> Done {
+    let dir = ctx.host_dir("hook");
+    let script = format!("pwd -P > {}/cwd", dir.display());
+    for kind in ["prestart", "createRuntime", "createContainer"] {
+        let b = ctx.bundle();
+        let want = format!("{}\n", b.dir.canonicalize()?.display());
+        let b = b.tweak(|c| c["hooks"][kind] = json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]));
+        b.call("run").cwd("/usr").run()?.ok()?;
+        same!(fs::read_to_string(dir.join("cwd"))?, want, "directory of {kind}");
+    }
+    Ok(())
+}
+
+fn cve_2025_24965_file_in_rootfs(ctx: &Ctx) -> Done {
+    let canary = Canary::new(ctx);
+    let b = ctx.bundle().rw();
+    for name in [".krun_config.json", "krun_config.json", "run/.containerenv", ".dockerenv", "etc/hostname", "etc/mtab"] {
+        link(&b, name, canary.dir.join("file"))?;
+    }
+    b.call("run").run()?.ok()?;
+    canary.check()
+}
+
+fn cve_2025_31133_dev_null_symlink(ctx: &Ctx) -> Done {
+    let b = ctx.bundle().rw().tweak(|c| c.unmount("/dev")).set("/linux/maskedPaths", json!(["/etc/data"]));
+    let b = b.set("/linux/devices", json!([])).sh("cat /etc/data");
+    fs::write(b.rootfs().join("etc/decoy"), "decoy")?;
+    link(&b, "dev/null", "/etc/decoy")?;
+    let out = b.call("run").run()?;
+    check!(out.code != 0 || out.out.is_empty(), "the masked path holds {:?}", out.out);
+    Ok(())
+}
+
+fn cve_2025_52565_console_symlink(ctx: &Ctx) -> Done {
+    for at in ["dev/console", "dev/pts/0", "dev/pts"] {
+        let canary = Canary::new(ctx);
+        let b = ctx.bundle().rw().tweak(|c| {
+            c["mounts"].as_array_mut().unwrap().retain(|m| m["destination"] != "/dev");
+            if at != "dev/console" {
+                c["mounts"].as_array_mut().unwrap().retain(|m| m["destination"] != "/dev/pts");
+            }
+            c["process"]["terminal"] = json!(true);
+        });
+        link(&b, at, canary.dir.join("file"))?;
+        crate::tty::Pty::new()?.run(b.call("run"), "", b"")?;
+        canary.check()?;
+    }
+    Ok(())
+}
+
+fn cve_2025_52881_fake_proc(ctx: &Ctx) -> Done {
+    let volume = ctx.host_dir("proc");
+    fs::create_dir_all(volume.join("self/fd"))?;
+    fs::create_dir_all(volume.join("sys/net/ipv4"))?;
+    for file in ["self/oom_score_adj", "sys/net/ipv4/ip_default_ttl", "self/setgroups"] {
+        fs::write(volume.join(file), "")?;
+    }
+    let b = ctx.bundle().rw().tweak(|c| {
+        c.unmount("/proc");
+        c.mount("/proc", "bind", volume.to_str().unwrap(), &["rbind"]);
+    });
+    let b = b.set("/linux/sysctl", json!({ "net.ipv4.ip_default_ttl": "77" })).set("/process/oomScoreAdj", json!(5));
+    b.set("/linux/maskedPaths", json!([])).set("/linux/readonlyPaths", json!([])).run()?;
+    for file in ["self/oom_score_adj", "sys/net/ipv4/ip_default_ttl"] {
+        same!(fs::read_to_string(volume.join(file))?, "", "{file} of what stands in for /proc");
+    }
+    Ok(())
+}
+
+fn cve_2025_54867_proc_and_sys_symlinks(ctx: &Ctx) -> Done {
+    for at in ["proc", "sys"] {
+        let canary = Canary::new(ctx);
+        let b = ctx.bundle().rw();
+        link(&b, at, format!("../../../../../../..{}", canary.dir.display()))?;
+        b.call("run").run()?;
+        canary.check()?;
+    }
+    Ok(())
+}
+
+fn cve_2026_30892_exec_user_without_gid(ctx: &Ctx) -> Done {
+    let c = ctx.bundle().up()?;
+    for (user, uid, gid) in [("1", "1 1", "0 0"), ("1:2", "1 1", "2 2")] {
+        let out = c.exec_with(&["--user", user], &["/bin/hull-probe", "self"])?.ok()?;
+        same!((out.field("uid")?, out.field("gid")?), (uid.into(), gid.into()), "ids of --user {user}");
+    }
+    for user in ["4294967296", "4294967297"] {
+        c.exec_with(&["--user", user], &["/bin/true"])?.fails()?;
+    }
+    Ok(())
+}
+
+fn cve_2026_41579_dev_symlink_ptmx(ctx: &Ctx) -> Done {
+    let outside = ctx.host_dir("dev");
+    fs::write(outside.join("ptmx"), "of the host")?;
+    let b = ctx.bundle().rw().tweak(|c| c.unmount("/dev"));
+    link(&b, "dev", &outside)?;
+    b.call("run").run()?;
+    same!(fs::read_to_string(outside.join("ptmx")).unwrap_or_default(), "of the host", "ptmx of the host");
+    Ok(())
+}
+
+fn cve_2026_47766_dev_symlink_devices(ctx: &Ctx) -> Done {
+    let outside = ctx.host_dir("dev");
+    let b = ctx.bundle().rw().tweak(|c| c.unmount("/dev"));
+    link(&b, "dev", &outside)?;
+    b.call("run").run()?;
+    let made: Vec<_> = fs::read_dir(&outside)?.flatten().map(|e| e.file_name()).collect();
+    check!(made.is_empty(), "made on the host: {made:?}");
+    Ok(())
+}
+
+fn cve_2026_88264_console_symlink(ctx: &Ctx) -> Done {
+    let canary = Canary::new(ctx);
+    let b = ctx.bundle().rw().tweak(|c| {
+        c.unmount("/dev");
+        c["process"]["terminal"] = json!(true);
+    });
+    link(&b, "dev/console", canary.dir.join("made"))?;
+    crate::tty::Pty::new()?.run(b.call("run"), "", b"")?;
+    canary.check()
+}
+
+fn cve_2026_88265_dev_null_symlink(ctx: &Ctx) -> Done {
+    let canary = Canary::new(ctx);
+    without_dev(ctx, &canary, "dev/null", "file")?;
+    let b = ctx.bundle().rw().tweak(|c| c.unmount("/dev")).set("/process/user", json!({ "uid": 1000, "gid": 1000 }));
+    link(&b, "dev/null", canary.dir.join("file"))?;
+    b.call("run").run()?;
+    canary.check()
+}
+
+fn cve_2023_25173_additional_gids(ctx: &Ctx) -> Done {
+    let user = json!({ "uid": 1000, "gid": 1000, "additionalGids": [1000, 2000] });
+    let out = ctx.bundle().probe(&["self"]).set("/process/user", user).run()?.ok()?;
+    same!(out.field("groups")?, "[1000, 2000]", "groups");
+    Ok(())
+}
+
+fn exec_cgroup_escape(ctx: &Ctx) -> Done {
+    let c = ctx.bundle().up()?;
+    if host::cgroup_dir(c.pid()?, "pids").is_none() {
+        skip!("no cgroup v1 here");
+    }
+    for path in ["..", "../..", "/../../..", "x/../../.."] {
+        let out = c.exec_with(&["--cgroup", path], &["/bin/cat", "/proc/self/cgroup"])?;
+        if out.code == 0 {
+            let line = out.out.lines().find(|l| l.contains(":pids:")).unwrap_or_default();
+            check!(line.contains(&c.id), "--cgroup {path} led to {line}");
+        }
+    }
+    Ok(())
+}
