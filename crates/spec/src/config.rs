@@ -5,83 +5,11 @@
 //! map reads `null` as empty.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
-/// Reads `null` as the type's default, as Go's decoder does.
-fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(d: D) -> Result<T, D::Error> {
-    Ok(Option::<T>::deserialize(d)?.unwrap_or_default())
-}
-
-/// Reads a path that, when empty, is not given: Go knows no difference.
-fn path_or_none<'de, D: Deserializer<'de>>(d: D) -> Result<Option<PathBuf>, D::Error> {
-    Ok(Option::<PathBuf>::deserialize(d)?.filter(|p| !p.as_os_str().is_empty()))
-}
-
-/// Declares structures whose every field is optional in JSON, is camelCase there, and is left out when empty.
-macro_rules! object {
-    ($( $(#[$m:meta])* $name:ident { $( $(#[$fm:meta])* $field:ident : $ty:ty ),* $(,)? } )*) => { $(
-        $(#[$m])*
-        #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-        #[serde(rename_all = "camelCase", remote = "Self")]
-        pub struct $name { $(
-            $(#[$fm])*
-            #[serde(default, deserialize_with = "nullable", skip_serializing_if = "is_default")]
-            pub $field: $ty,
-        )* }
-        only_objects! { $name }
-    )* };
-}
-
-/// Makes structures out of JSON objects alone. What serde derives would take an array of the fields' values too, and
-/// so `[]` for a structure whose every field is optional; `remote = "Self"` makes it a function to call from here.
-macro_rules! only_objects {
-    ($($name:ident)*) => { $(
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<$name, D::Error> {
-                struct Object;
-                impl<'de> Visitor<'de> for Object {
-                    type Value = $name;
-                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                        f.write_str("an object")
-                    }
-                    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<$name, A::Error> {
-                        <$name>::deserialize(MapAccessDeserializer::new(map))
-                    }
-                }
-                d.deserialize_map(Object)
-            }
-        }
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-                <$name>::serialize(self, s)
-            }
-        }
-    )* };
-}
-
-fn is_default<T: Default + PartialEq>(v: &T) -> bool {
-    *v == T::default()
-}
-
-/// Declares an enumeration whose JSON names are the specification's.
-macro_rules! names {
-    ($( $(#[$m:meta])* $name:ident { $( $(#[$vm:meta])* $variant:ident = $text:literal ),* $(,)? } )*) => { $(
-        $(#[$m])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        pub enum $name { $( $(#[$vm])* #[doc = $text] #[serde(rename = $text)] $variant ),* }
-        impl $name {
-            /// Every value, in the specification's order.
-            pub const ALL: &'static [$name] = &[$($name::$variant),*];
-            /// The name in JSON.
-            pub const fn as_str(self) -> &'static str { match self { $($name::$variant => $text),* } }
-        }
-    )* };
-}
+use crate::shape::{is_default, names, nullable, object, only_objects, path_or_none};
 
 /// A whole config.json (config.md).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -743,8 +671,8 @@ names! {
 }
 
 only_objects! {
-    Spec Root Mount IdMapping Process ConsoleSize Rlimit User DeviceRule
-    WeightDevice ThrottleDevice HugepageLimit InterfacePriority Hook Namespace Device Scheduler IoPriority Seccomp SeccompRule SeccompArg
+    Spec Root Mount IdMapping Process ConsoleSize Rlimit User DeviceRule WeightDevice ThrottleDevice HugepageLimit
+    InterfacePriority Hook Namespace Device Scheduler IoPriority Seccomp SeccompRule SeccompArg
 }
 
 impl Spec {

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
-use crate::config::{Capabilities, IdMapping, Linux, Mount, Namespace, NamespaceKind, Process, Resources, Rlimit, Root, Spec};
+use crate::config::{
+    Capabilities, IdMapping, Linux, Mount, Namespace, NamespaceKind, Process, Resources, Rlimit, Root, Spec,
+};
 
 /// Mounts of the example: destination, type, source, options.
 const MOUNTS: [(&str, &str, &str, &str); 7] = [
@@ -17,8 +19,16 @@ const MOUNTS: [(&str, &str, &str, &str); 7] = [
 
 /// Paths of procfs and sysfs that tell of the host or reach into it.
 pub const MASKED: [&str; 10] = [
-    "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
-    "/proc/timer_stats", "/proc/sched_debug", "/sys/firmware", "/proc/scsi",
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/sys/firmware",
+    "/proc/scsi",
 ];
 
 /// Paths of procfs that change the host when written.
@@ -43,8 +53,13 @@ impl Spec {
     /// and group id; `cgroup_namespace` adds what cgroup v2 hosts want.
     pub fn example(user: Option<(u32, u32)>, cgroup_namespace: bool) -> Spec {
         let caps = strings(&["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
-        let mut kinds =
-            vec![NamespaceKind::Pid, NamespaceKind::Network, NamespaceKind::Ipc, NamespaceKind::Uts, NamespaceKind::Mount];
+        let mut kinds = vec![
+            NamespaceKind::Pid,
+            NamespaceKind::Network,
+            NamespaceKind::Ipc,
+            NamespaceKind::Uts,
+            NamespaceKind::Mount,
+        ];
         if cgroup_namespace {
             kinds.push(NamespaceKind::Cgroup);
         }
@@ -125,6 +140,18 @@ mod tests {
             assert_eq!(spec.check(&host), Ok(vec![]));
             let text = to_pretty(&spec).unwrap();
             assert_eq!(Spec::from_slice(&text).unwrap(), spec);
+        }
+    }
+
+    #[test]
+    fn what_go_always_writes_is_written() {
+        let text = String::from_utf8(to_pretty(&Spec::example(None, false)).unwrap()).unwrap();
+        assert!(text.starts_with("{\n\t\"ociVersion\": \"1.3.0\",\n\t\"process\": {\n\t\t\"terminal\": true,\n"));
+        for part in [
+            "\"user\": {\n\t\t\t\"uid\": 0,\n\t\t\t\"gid\": 0\n\t\t},",
+            "{\n\t\t\t\t\t\"allow\": false,\n\t\t\t\t\t\"access\": \"rwm\"\n\t\t\t\t}",
+        ] {
+            assert!(text.contains(part), "{part}\nis not in\n{text}");
         }
     }
 }

@@ -2,13 +2,13 @@
 //!
 //! Owns the error that names a field, its value and what is allowed. Judges no meaning: that is [`crate::check`]'s.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use serde_path_to_error::{Path, Segment};
 
 use crate::config::{Process, Resources, Spec};
+use crate::locate::{self, push_index, push_key};
 
 /// What is wrong with a document: the field, its value, what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,30 +55,20 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 fn read<T: DeserializeOwned>(bytes: &[u8], document: &'static str) -> Result<T, Error> {
-    let read = serde_json::from_slice(bytes).map_err(|_| explain::<T>(bytes));
+    let read = serde_json::from_slice(bytes).map_err(|e| explain(bytes, &e));
     read.and_then(|t| refuse_nul(bytes).map(|()| t)).map_err(|e| e.within(document))
 }
 
-/// Reads again, slowly, keeping track of where.
-#[cold]
-fn explain<T: DeserializeOwned>(bytes: &[u8]) -> Error {
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let error = match serde_path_to_error::deserialize::<_, T>(&mut reader) {
-        Err(e) if e.inner().is_data() => return of_field(e.path(), &e.inner().to_string()),
-        Err(e) => e.into_inner(),
-        Ok(_) => match reader.end() {
-            Err(e) => e,
-            Ok(()) => return Error::new("", "cannot be read"),
-        },
-    };
-    Error::new("", format!("is not JSON: {error}"))
-}
-
 /// Puts the decoder's words into the form of [`Error`].
-fn of_field(path: &Path, text: &str) -> Error {
-    let field = path_text(path);
+#[cold]
+fn explain(bytes: &[u8], error: &serde_json::Error) -> Error {
+    if !error.is_data() {
+        return Error::new("", format!("is not JSON: {error}"));
+    }
+    let field = locate::path(bytes, error.line(), error.column());
+    let text = error.to_string();
     // Where a path leads, a line number adds nothing.
-    let text = text.rsplit_once(" at line ").map_or(text, |(before, _)| before);
+    let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(before, _)| before);
     for (start, problem) in [("missing field `", "must be given"), ("duplicate field `", "is given twice")] {
         if let Some(name) = text.strip_prefix(start) {
             let dot = if field.is_empty() { "" } else { "." };
@@ -116,31 +106,6 @@ fn kind(rust: &str) -> String {
     }
 }
 
-fn path_text(path: &Path) -> String {
-    let mut text = String::new();
-    for segment in path {
-        match segment {
-            Segment::Seq { index } => text += &format!("[{index}]"),
-            Segment::Map { key } | Segment::Enum { variant: key } => push_key(&mut text, key),
-            Segment::Unknown => {}
-        }
-    }
-    text
-}
-
-/// Adds a key to a path: `.key`, or `["the.key"]` if it could be mistaken for more than one.
-pub(crate) fn push_key(path: &mut String, key: &str) {
-    if key.is_empty() || !key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')) {
-        // A String takes all that is written to it.
-        let _ = write!(path, "[{key:?}]");
-        return;
-    }
-    if !path.is_empty() {
-        path.push('.');
-    }
-    path.push_str(key);
-}
-
 /// Refuses NUL bytes, which would end a string early in the kernel; annotations may have them, as the kernel sees none.
 fn refuse_nul(bytes: &[u8]) -> Result<(), Error> {
     // In JSON they are written so and not otherwise, hence a document without this text has none.
@@ -162,7 +127,7 @@ fn find_nul(value: &Value, path: &mut String) -> Option<(String, String)> {
         Value::String(s) => s.contains('\0').then(|| (path.clone(), s.clone())),
         Value::Array(list) => list.iter().enumerate().find_map(|(i, v)| {
             path.truncate(length);
-            *path += &format!("[{i}]");
+            push_index(path, i);
             find_nul(v, path)
         }),
         Value::Object(map) => map.iter().find_map(|(k, v)| {
@@ -264,7 +229,8 @@ mod tests {
 
     #[test]
     fn null_is_empty() {
-        let spec = Spec::from_slice(br#"{"ociVersion":"1.0.2","mounts":null,"process":{"cwd":"/","args":null}}"#).unwrap();
+        let spec =
+            Spec::from_slice(br#"{"ociVersion":"1.0.2","mounts":null,"process":{"cwd":"/","args":null}}"#).unwrap();
         assert!(spec.mounts.is_empty());
     }
 

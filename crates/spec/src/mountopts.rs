@@ -205,7 +205,8 @@ fn recursive(name: &str) -> Option<&'static (&'static str, u64, u64, bool)> {
 /// A later option takes an earlier one of the same attribute back.
 fn change(set: &mut u64, clr: &mut u64, attribute: u64, flag: u64, clears: bool) {
     if flag & ATIME_MODES == 0 {
-        (*set, *clr) = if clears { (*set & !attribute, *clr | attribute) } else { (*set | attribute, *clr & !attribute) };
+        (*set, *clr) =
+            if clears { (*set & !attribute, *clr | attribute) } else { (*set | attribute, *clr & !attribute) };
     } else if !clears {
         (*set, *clr) = (*set & !attr::ATIME | attribute, *clr | attr::ATIME);
     } else if *clr & attr::ATIME != 0 && *set & attr::ATIME == attribute {
@@ -428,7 +429,8 @@ mod tests {
     fn the_rest_is_the_file_systems() {
         let pair = |k: &str, v: Option<&str>| (k.to_owned(), v.map(str::to_owned));
         let o = of(&["mode=755", "size=64k", "newinstance", "defaults", "acl"], "tmpfs");
-        let expected = [pair("mode", Some("755")), pair("size", Some("64k")), pair("newinstance", None), pair("acl", None)];
+        let expected =
+            [pair("mode", Some("755")), pair("size", Some("64k")), pair("newinstance", None), pair("acl", None)];
         assert_eq!(o.data, expected);
         let o = of(&[r#"lowerdir=/a\,b:/c,upperdir=/d,index=off"#, r#"context="u:r:t:s0:c1,c2",x"#, ","], "overlay");
         let expected = [

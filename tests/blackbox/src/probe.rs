@@ -28,7 +28,7 @@ fn main() {
         Some("trap") => trap(&rest),
         Some("tty") => tty(),
         Some("stay") => std::thread::sleep(std::time::Duration::from_secs(1000)),
-        Some("peek") => peek(number(rest[0]) as u64),
+        Some("peek") => peek(number(rest[0]) as u64, rest[1]),
         Some("tamper") => tamper(),
         Some("exit") => exit(number(rest[0]) as i32),
         other => {
@@ -245,8 +245,9 @@ fn tty() {
     println!("controlling {}", fs::File::open("/dev/tty").is_ok());
 }
 
-/// For so many milliseconds, looks at every other process in /proc and tries to open its descriptors and executable.
-fn peek(milliseconds: u64) {
+/// For so many milliseconds, looks at every other process in /proc and tries its descriptors and executable; `outside`
+/// is a path that exists on the host alone.
+fn peek(milliseconds: u64, outside: &str) {
     let end = std::time::Instant::now() + std::time::Duration::from_millis(milliseconds);
     let mut seen = std::collections::BTreeSet::new();
     let own = std::process::id();
@@ -261,6 +262,10 @@ fn peek(milliseconds: u64) {
             for fd in fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten() {
                 let link = fs::read_link(fd.path()).unwrap_or_default();
                 seen.insert(format!("fd {}", link.display()));
+                let up = fd.path().join("../../../../../../../..").join(outside.trim_start_matches('/'));
+                if fd.path().join(outside.trim_start_matches('/')).exists() || up.exists() {
+                    seen.insert(format!("escape {} {}", fd.path().display(), link.display()));
+                }
             }
             if let Ok(exe) = fs::read_link(entry.path().join("exe")) {
                 seen.insert(format!("exe {}", exe.display()));

@@ -48,6 +48,7 @@ static void export(void)
 	}
 	close(fd);
 	fflush(stdout);
+	alarm(0);
 }
 
 static void rule(void)
@@ -81,6 +82,8 @@ int main(void)
 		case 'F':
 			if (scanf("%u %u", &action, &optimize) != 2)
 				return 1;
+			/* some profiles it never finishes */
+			alarm(10);
 			if (filter)
 				seccomp_release(filter);
 			failed = NULL;

@@ -4,7 +4,9 @@
 //! say so and check hull against the plain reading in [`reference`] only.
 
 use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use hull_spec::{Seccomp, SeccompAction, SeccompArch, SeccompArg, SeccompOp, SeccompRule};
 use proptest::prelude::*;
@@ -19,6 +21,7 @@ use crate::{Insn, default_profile, evaluate};
 
 /// The running process.
 struct Oracle {
+    binary: PathBuf,
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
@@ -27,8 +30,8 @@ struct Oracle {
 impl Oracle {
     /// Compiles and starts it, or says why that can't be.
     fn start() -> Option<Oracle> {
-        static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let binary = std::env::temp_dir().join(format!("hull-seccomp-oracle-{}-{count}", std::process::id()));
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tests/oracle.c");
         let compiled = Command::new("cc").args(["-O1", "-o"]).arg(&binary).args([source, "-lseccomp"]).output();
@@ -43,70 +46,72 @@ impl Oracle {
                 return None;
             }
         }
+        Some(Oracle::spawn(binary))
+    }
+
+    fn spawn(binary: PathBuf) -> Oracle {
         let mut child = Command::new(&binary).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("oracle");
-        std::fs::remove_file(&binary).expect("remove the oracle");
-        let (input, output) =
-            (child.stdin.take().expect("stdin"), BufReader::new(child.stdout.take().expect("stdout")));
-        Some(Oracle { child, input, output })
+        let (input, output) = (child.stdin.take().expect("input"), child.stdout.take().expect("output"));
+        Oracle { binary, child, input, output: BufReader::new(output) }
     }
 
-    fn tell(&mut self, text: &str) {
-        self.input.write_all(text.as_bytes()).expect("oracle lives");
-    }
-
-    fn ask(&mut self, text: &str) -> String {
-        self.tell(text);
-        self.input.flush().expect("oracle lives");
+    /// Its answer; none if it has died over the question, as it does when libseccomp takes too long.
+    fn ask(&mut self, text: &str) -> Option<String> {
         let mut line = String::new();
-        self.output.read_line(&mut line).expect("oracle answers");
-        line.trim_end().into()
+        let sent = self.input.write_all(text.as_bytes()).and_then(|()| self.input.flush());
+        if sent.is_err() || self.output.read_line(&mut line).expect("a line") == 0 {
+            self.child.wait().expect("its end");
+            let new = Oracle::spawn(std::mem::take(&mut self.binary));
+            *self = new;
+            return None;
+        }
+        Some(line.trim_end().into())
     }
 
     fn number(&mut self, arch: SeccompArch, name: &str) -> i64 {
-        self.ask(&format!("N {} {name}\n", short(arch))).parse().expect("a number")
+        let answer = self.ask(&format!("N {} {name}\n", short(arch)));
+        answer.expect("an answer").parse().expect("a number")
     }
 
-    /// The program for a profile, rules added as runc adds them.
-    fn compile(&mut self, profile: &Seccomp, optimize: u32) -> Result<Vec<Insn>, String> {
+    /// The program for a profile, rules added as runc adds them; none if libseccomp makes none.
+    fn compile(&mut self, profile: &Seccomp, optimize: u32) -> Option<Vec<Insn>> {
         let default = verdict(profile.default_action, profile.default_errno_ret);
-        self.tell(&format!("F {default} {optimize}\n"));
+        let mut question = format!("F {default} {optimize}\n");
         for &arch in &profile.architectures {
-            self.tell(&format!("A {}\n", short(arch)));
+            question += &format!("A {}\n", short(arch));
         }
         for call in &profile.syscalls {
             let verdict = verdict(call.action, call.errno_ret);
-            if verdict == default {
-                continue;
-            }
-            for name in &call.names {
+            for name in call.names.iter().filter(|_| verdict != default) {
                 for args in alternatives(&call.args) {
-                    let mut line = format!("R {verdict} {name} {}", args.len());
+                    question += &format!("R {verdict} {name} {}", args.len());
                     for arg in args {
                         let op = SeccompOp::ALL.iter().position(|&op| op == arg.op).expect("an operator") + 1;
-                        line += &format!(" {} {op} {} {}", arg.index, arg.value, arg.value_two);
+                        question += &format!(" {} {op} {} {}", arg.index, arg.value, arg.value_two);
                     }
-                    self.tell(&(line + "\n"));
+                    question += "\n";
                 }
             }
         }
-        let answer = self.ask("E\n");
-        let Some(numbers) = answer.strip_prefix("ok ") else {
-            return Err(answer);
-        };
-        let numbers: Vec<u32> = numbers.split(' ').map(|n| n.parse().expect("a number")).collect();
+        let answer = self.ask(&(question + "E\n"))?;
+        let numbers: Vec<u32> = answer.strip_prefix("ok ")?.split(' ').map(|n| n.parse().expect("a number")).collect();
         // A program for the other byte order comes in that byte order.
         let swap = !Abi::of(profile.architectures[0]).little_endian();
         let insn = |n: &[u32]| {
             let (code, k) = if swap { ((n[0] as u16).swap_bytes(), n[3].swap_bytes()) } else { (n[0] as u16, n[3]) };
             Insn { code, jt: n[1] as u8, jf: n[2] as u8, k }
         };
-        Ok(numbers.chunks(4).map(insn).collect())
+        Some(numbers.chunks(4).map(insn).collect())
     }
 }
 
 impl Drop for Oracle {
     fn drop(&mut self) {
         self.child.kill().and_then(|()| self.child.wait()).expect("end the oracle");
+        // One that has been replaced left its binary to the next.
+        if !self.binary.as_os_str().is_empty() {
+            std::fs::remove_file(&self.binary).expect("remove the oracle");
+        }
     }
 }
 
@@ -414,8 +419,8 @@ fn random_profiles_get_the_verdicts_of_the_plain_reading_and_of_libseccomp() {
         let ours = compile(&profile, native, false).map_err(|e| TestCaseError::fail(e.to_string()))?;
         // libseccomp 2.5.4 gets its binary tree wrong for filters with few rules.
         let optimize = if profile.syscalls.len() > 8 { optimize } else { optimize.min(1) };
-        // The same conditions with two verdicts are an error there; here the first counts.
-        let theirs = oracle.borrow_mut().as_mut().and_then(|oracle| oracle.compile(&profile, optimize).ok());
+        // None where the same conditions have two verdicts: an error there; here the first counts.
+        let theirs = oracle.borrow_mut().as_mut().and_then(|oracle| oracle.compile(&profile, optimize));
         let theirs = theirs.filter(|program| sound(program, &profile));
         let default = verdict(profile.default_action, profile.default_errno_ret);
         let (mut all, mut against, mut left_out) = compared.get();

@@ -9,7 +9,7 @@ use crate::ctx::Ctx;
 
 pub(crate) const CASES: &[Case] = &[
     case!(version, "--version names the program, its version and that of the specification"),
-    case!(version_short, "-v says the same").theirs("crun", "1.8.1 says the same with -V alone"),
+    case!(version_short, "-v says the same"),
     case!(help, "--help succeeds and names the commands"),
     case!(help_of_command, "a command's --help succeeds"),
     case!(unknown_command, "an unknown command fails and is named"),
@@ -23,8 +23,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(single_dash, "long options may have a single dash").theirs("crun", "1.8.1 takes them for short ones"),
     case!(root_is_made, "--root is made if it isn't there"),
     case!(root_equals, "--root=DIR"),
-    case!(log_json, "--log FILE --log-format json gets exactly one object, of level error, for a failure")
-        .theirs("crun", "1.8.1 writes a second one"),
+    case!(log_json, "--log FILE --log-format json gets exactly one object, of level error, for a failure"),
     case!(log_text, "--log FILE gets the error as text"),
     case!(log_quiet, "--log FILE stays without errors when nothing fails"),
     case!(log_appends, "--log FILE is appended to"),
@@ -38,10 +37,10 @@ pub(crate) const CASES: &[Case] = &[
         .theirs("crun", "1.8.1 has no features"),
     case!(spec_runs, "spec writes a configuration that runs once terminal is off"),
     case!(spec_keeps, "spec doesn't overwrite a config.json"),
-    case!(spec_bundle, "spec --bundle DIR writes there").theirs("crun", "1.8.1 lacks it"),
+    case!(spec_bundle, "spec --bundle DIR writes there"),
     case!(spec_terminal, "spec asks for a terminal, a read-only root and no new privileges"),
     case!(systemd_cgroup_without_systemd, "--systemd-cgroup without systemd is an error, not a hang"),
-    case!(rootless_option, "--rootless=false is accepted").theirs("crun", "1.8.1 has no --rootless"),
+    case!(rootless_option, "--rootless=false is accepted"),
     case!(no_new_keyring, "--no-new-keyring is accepted by create"),
     case!(preserve_fds_closed, "--preserve-fds for descriptors that aren't open is an error or passes none"),
     case!(closed_stdio, "a caller without standard descriptors gets no crash"),

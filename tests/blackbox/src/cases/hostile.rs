@@ -25,7 +25,8 @@ pub(crate) const CASES: &[Case] = &[
     case!(proc_symlink, "a /proc that is a link isn't followed to the host"),
     case!(proc_file, "a /proc that is a file is an error or replaced, never a crash"),
     case!(sys_symlink, "a /sys that is a link isn't followed to the host"),
-    case!(dev_symlink, "a /dev that is a link isn't followed to the host, with a mount on it"),
+    case!(dev_symlink, "a /dev that is a link isn't followed to the host, with a mount on it")
+        .theirs("runc", "1.1.5 makes its links there"),
     case!(dev_symlink_unmounted, "a /dev that is a link isn't followed to the host, without a mount")
         .theirs("runc", "1.1.5 makes its nodes there")
         .theirs("crun", "1.8.1 makes its nodes there"),
@@ -34,7 +35,8 @@ pub(crate) const CASES: &[Case] = &[
     case!(dev_ptmx_symlink, "a /dev/ptmx that is a link to a host file leaves that file alone"),
     case!(dev_pts_symlink, "a /dev/pts that is a link isn't followed to the host"),
     case!(dev_stdin_symlink, "a /dev/stdin that is a link to a host file leaves that file alone"),
-    case!(dev_console_symlink, "a /dev/console that is a link to the host makes and hides nothing there"),
+    case!(dev_console_symlink, "a /dev/console that is a link to the host makes and hides nothing there")
+        .theirs("crun", "1.8.1 makes the file"),
     case!(device_symlink, "a device under a link to the host is made in the container's root"),
     case!(cwd_symlink, "a process.cwd under a link to the host is made in the container's root"),
     case!(masked_symlink, "a masked path that is a link to the host hides nothing there"),
