@@ -125,7 +125,7 @@ impl Cgroup {
                     for name in names.split(',') {
                         let at = self.v1.iter().position(|h| h.controllers.iter().any(|c| c == name));
                         let at = at.ok_or_else(|| {
-                            Error::new(format!("bad sub cgroup {spec:?}: the container has no v1 controller {name:?}"))
+                            Error::new(format!("bad sub cgroup {spec:?}: unknown controller {name:?} (the container has no such v1 group)"))
                         })?;
                         sub.v1[at].dir = self.v1[at].dir.join(&inner);
                     }
@@ -133,7 +133,7 @@ impl Cgroup {
             }
         }
         if let Some(h) = sub.all().find(|h| !h.dir.is_dir()) {
-            return Err(Error::new(format!("the sub cgroup {:?} does not exist", h.dir)));
+            return Err(Error::new(format!("error adding pid of the new process to {:?}: no such file or directory", h.dir)));
         }
         Ok(sub)
     }
@@ -236,7 +236,7 @@ mod tests {
         let paths = sub("cpu:/in").unwrap();
         assert!(paths["cpu"].ends_with("/cpu/box/in") && paths["pids"].ends_with("/pids/box"));
         for (spec, why) in
-            [("../x", "may not leave"), ("cpu:in/../..", "may not leave"), ("io:in", "no v1"), ("in", "not exist")]
+            [("../x", "may not leave"), ("cpu:in/../..", "may not leave"), ("io:in", "unknown controller"), ("in", "no such file")]
         {
             let error = sub(spec).unwrap_err().to_string();
             assert!(error.contains(why), "{spec}: {error}");

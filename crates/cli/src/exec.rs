@@ -52,7 +52,7 @@ fn from_options(runtime: &Runtime, c: &args::Exec) -> Result<Process> {
     }
     process.user.additional_gids.extend(&c.additional_gids);
     if !c.cap.is_empty() {
-        // Never inheritable: CVE-2022-29162. Ambient only where the container has them.
+        // Never inheritable: CVE-2022-29162. Ambient where config.json has it inheritable, which ambient needs.
         let caps = process.capabilities.get_or_insert_default();
         for cap in &c.cap {
             let name = cap.to_ascii_uppercase();
@@ -60,7 +60,9 @@ fn from_options(runtime: &Runtime, c: &args::Exec) -> Result<Process> {
             if hull_jail::caps::number(&name).is_none() {
                 return Err(Error::new(format!("--cap: unknown capability \"{cap}\"")));
             }
-            for set in [&mut caps.bounding, &mut caps.effective, &mut caps.permitted] {
+            let inheritable = caps.inheritable.contains(&name);
+            let ambient = Some(&mut caps.ambient).filter(|_| inheritable);
+            for set in [&mut caps.bounding, &mut caps.effective, &mut caps.permitted].into_iter().chain(ambient) {
                 if !set.contains(&name) {
                     set.push(name.clone());
                 }

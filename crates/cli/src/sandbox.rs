@@ -33,6 +33,7 @@ pub(crate) fn run(runtime: &Runtime, c: &args::Do) -> Result<i32> {
         root: runtime.root.clone(),
         no_cgroups: runtime.no_cgroups,
         rootless: runtime.rootless,
+        verbose: false,
         report: Box::new(|severity, text| {
             if severity == hull_runtime::Severity::Warning {
                 eprintln!("hull: {text}");

@@ -71,6 +71,7 @@ impl Init<'_> {
             .what(|| "cannot close inherited descriptors")?;
         hull_sys::signal::reset();
         hull_sys::prctl::set_parent_death_signal(libc::SIGKILL).what(|| "prctl")?;
+        plan.process.debug_begin(&self.sync)?;
         if plan.needs_stage() {
             crate::stage::pass(plan, &self.joins, &self.sync)?;
             hull_sys::signal::reset();
@@ -85,6 +86,8 @@ impl Init<'_> {
         }
         self.joins.clear();
         enter_groups(&mut self.task_files)?;
+        plan.process.set_cpus(&self.sync)?;
+        plan.process.debug(&self.sync, || "child process in init(): in its namespaces".into())?;
         rustix::process::setsid().what(|| "cannot begin a session")?;
         hull_sys::prctl::umask(0);
         self.set_names()?;
@@ -143,6 +146,7 @@ impl Init<'_> {
         let program = plan.process.become_user()?;
         // From here on the parent may end without this process ending: it waits for `start`.
         hull_sys::prctl::set_parent_death_signal(0).what(|| "prctl")?;
+        plan.process.debug(&self.sync, || "init: closing the pipe to signal completion".into())?;
         self.sync.ask(&Ask::Ready)?;
         self.wait()?;
         Ok(Ready { program, attributes, pid: own_pid.unwrap_or(0) })

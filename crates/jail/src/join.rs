@@ -50,6 +50,7 @@ impl Join<'_> {
             .what(|| "cannot close inherited descriptors")?;
         hull_sys::signal::reset();
         hull_sys::prctl::set_parent_death_signal(libc::SIGKILL).what(|| "prctl")?;
+        self.process.debug_begin(&self.sync)?;
         let proc = HostProc::open()?;
         let attributes = self.process.attributes(&proc)?;
         self.process.apply_limits(&proc)?;
@@ -60,6 +61,7 @@ impl Join<'_> {
         let doing = || "cannot join the container's namespaces";
         let mut namespaces = self.namespaces;
         crate::init::enter_groups(&mut self.task_files)?;
+        self.process.set_cpus(&self.sync)?;
         if self.stage {
             let first = namespaces & (flags::NEWUSER | flags::NEWPID);
             clone::setns(self.target, first).what(doing)?;
@@ -82,6 +84,7 @@ impl Join<'_> {
         if self.namespaces & flags::NEWUSER != 0 {
             crate::stage::become_root()?;
         }
+        self.process.debug(&self.sync, || "child process in init(): in the container's namespaces".into())?;
         rustix::process::setsid().what(|| "cannot begin a session")?;
         if let Some(root) = self.chroot.take() {
             rustix::process::fchdir(&root).what(|| "cannot enter the container's root")?;
@@ -102,6 +105,10 @@ impl Join<'_> {
         rustix::process::chdir(Path::new("/")).what(|| "cannot enter \"/\"")?;
         let program = self.process.become_user()?;
         hull_sys::prctl::set_parent_death_signal(0).what(|| "prctl")?;
+        self.process.debug(&self.sync, || {
+            let program = self.process.args.first().map(|a| a.to_string_lossy().into_owned());
+            format!("setns_init: about to exec {}", program.unwrap_or_default())
+        })?;
         self.sync.ask(&Ask::Ready)?;
         self.wait()?;
         Ok((program, attributes))

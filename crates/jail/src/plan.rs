@@ -13,7 +13,7 @@ use hull_sys::clone::flags;
 use crate::caps::Sets;
 use crate::error::{Error, Result};
 use crate::overlay::HostOverlay;
-use crate::process::{Filter, ProcessPlan};
+use crate::process::{Cpus, Filter, ProcessPlan};
 
 /// A namespace to join.
 #[derive(Debug, Clone)]
@@ -163,6 +163,8 @@ pub struct Options {
     pub hook_state: serde_json::Value,
     /// Whether hull itself runs without privileges.
     pub rootless: bool,
+    /// Whether the child is to tell of its steps.
+    pub debug: bool,
 }
 
 const RLIMITS: [&str; 16] = [
@@ -244,6 +246,9 @@ impl Plan {
         }
         plan_process.keyring = options.keyring.as_deref().map(|k| cstring("container id", k)).transpose()?;
         plan_process.preserve_fds = options.preserve_fds;
+        plan_process.debug = options.debug;
+        // execCPUAffinity is for processes that are added later (config.md).
+        plan_process.cpus = Cpus::All;
         plan_process.personality = personality(linux)?;
         plan_process.mempolicy = memory_policy(linux)?;
         if options.rootless && plan_process.groups.as_ref().is_some_and(Vec::is_empty) {
@@ -373,7 +378,11 @@ pub fn process_plan(process: &Process, filter: Option<Filter>, warnings: &mut Ve
         })
         .collect::<Result<_>>()?;
     let label = |text: &String| Some(text.clone()).filter(|t| !t.is_empty());
-    let cpus = process.exec_cpu_affinity.as_ref().map(|a| a.r#final.as_str()).filter(|t| !t.is_empty());
+    let cpus = match &process.exec_cpu_affinity {
+        None => Cpus::All,
+        Some(a) if a.r#final.is_empty() => Cpus::Kept,
+        Some(a) => Cpus::These(bit_list("process.execCPUAffinity.final", &a.r#final)?),
+    };
     Ok(ProcessPlan {
         args: strings("process.args", &process.args)?,
         env: strings("process.env", &environment(&process.env))?,
@@ -392,12 +401,13 @@ pub fn process_plan(process: &Process, filter: Option<Filter>, warnings: &mut Ve
         io_priority: process.io_priority.as_ref().map(io_priority).transpose()?,
         personality: None,
         mempolicy: None,
-        cpus: cpus.map(|text| bit_list("process.execCPUAffinity.final", text)).transpose()?,
+        cpus,
         terminal: process.terminal,
         console_size: process.console_size.map(|s| (s.height.min(65535) as u16, s.width.min(65535) as u16)),
         filter,
         keyring: None,
         preserve_fds: 0,
+        debug: false,
     })
 }
 

@@ -65,8 +65,8 @@ pub struct ProcessPlan {
     pub personality: Option<u64>,
     /// NUMA policy: mode, nodes.
     pub mempolicy: Option<(i32, Vec<u64>)>,
-    /// CPUs to run on from now on.
-    pub cpus: Option<Vec<u64>>,
+    /// CPUs to run on once in the cgroup.
+    pub cpus: Cpus,
     /// A terminal is wanted.
     pub terminal: bool,
     /// Its size, rows and columns.
@@ -77,6 +77,20 @@ pub struct ProcessPlan {
     pub keyring: Option<CString>,
     /// How many descriptors after 2 the workload inherits.
     pub preserve_fds: u32,
+    /// Whether the operator wants to hear of the steps.
+    pub debug: bool,
+}
+
+/// CPUs that a process may run on.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub enum Cpus {
+    /// All of its cgroup, whatever hull was bound to.
+    #[default]
+    All,
+    /// Those that it has already.
+    Kept,
+    /// These, as a bit mask.
+    These(Vec<u64>),
 }
 
 /// Host files that are needed late, opened while the host's /proc is still what is seen.
@@ -165,10 +179,39 @@ impl ProcessPlan {
         if let Some((mode, nodes)) = &self.mempolicy {
             hull_sys::sched::set_mempolicy(*mode, nodes).what(|| "linux.memoryPolicy: cannot set the policy")?;
         }
-        if let Some(mask) = &self.cpus {
-            hull_sys::sched::set_affinity(0, mask).what(|| "process.execCPUAffinity: cannot bind to these CPUs")?;
-        }
         Ok(())
+    }
+
+    /// Sets the CPUs to run on; to be called inside the cgroup, whose cpuset is what bounds them from then on.
+    pub(crate) fn set_cpus(&self, sync: &Sync) -> Result<()> {
+        /// More than any kernel is built for; it takes as many as it knows.
+        static ALL: [u64; 128] = [u64::MAX; 128];
+        match &self.cpus {
+            Cpus::Kept => Ok(()),
+            Cpus::These(mask) => {
+                hull_sys::sched::set_affinity(0, mask).what(|| "process.execCPUAffinity.final: cannot bind to these CPUs")
+            }
+            Cpus::All => match hull_sys::sched::set_affinity(0, &ALL) {
+                Ok(()) => Ok(()),
+                Err(e) => sync.ask(&Ask::Warning(format!("cannot let the process run on all CPUs: {e}"))),
+            },
+        }
+    }
+
+    /// Tells the operator of a step, if that is wanted. Some of the words are runc's, which log readers search for.
+    pub(crate) fn debug(&self, sync: &Sync, text: impl FnOnce() -> String) -> Result<()> {
+        if self.debug { sync.ask(&Ask::Debug(text())) } else { Ok(()) }
+    }
+
+    /// Tells of the first steps: that the process exists, and the CPUs that it began on.
+    pub(crate) fn debug_begin(&self, sync: &Sync) -> Result<()> {
+        self.debug(sync, || "nsexec container setup: begun".into())?;
+        self.debug(sync, || {
+            let mask = hull_sys::sched::affinity().unwrap_or_default();
+            let words = mask.iter().rev().skip_while(|w| **w == 0).enumerate();
+            let hex = words.map(|(n, w)| if n == 0 { format!("{w:x}") } else { format!("{w:016x}") });
+            format!("nsexec: affinity: 0x{}", hex.collect::<String>())
+        })
     }
 
     /// A score equal to the present one is no write, and so needs no privilege.
@@ -330,7 +373,7 @@ impl ProcessPlan {
         for cap in (0..64).filter(|c| ambient >> c & 1 == 1) {
             if let Err(e) = creds::raise_ambient(cap) {
                 let name = crate::caps::NAMES.get(cap as usize).copied().unwrap_or("?");
-                sync.ask(&Ask::Warning(format!("process.capabilities.ambient: cannot raise {name}: {e}")))?;
+                sync.ask(&Ask::Warning(format!("process.capabilities: can't raise ambient capability {name}: {e}")))?;
             }
         }
         hull_sys::fs::cloexec_from(3 + self.preserve_fds as RawFd).what(|| "cannot mark descriptors to be closed")?;

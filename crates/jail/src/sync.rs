@@ -30,6 +30,8 @@ pub enum Ask {
     Listener(i32, u64),
     /// Something to tell the operator.
     Warning(String),
+    /// A step, for an operator who wants to hear of each.
+    Debug(String),
     /// It failed; the child ends.
     Failed(String),
     /// The socket was closed: by exec, or by the child's end.
@@ -60,6 +62,7 @@ impl Sync {
             Ask::Ready => (b'R', vec![], None),
             Ask::Listener(number, address) => (b'L', [&number.to_ne_bytes()[..], &address.to_ne_bytes()].concat(), None),
             Ask::Warning(text) => (b'W', text.as_bytes().to_vec(), None),
+            Ask::Debug(text) => (b'D', text.as_bytes().to_vec(), None),
             Ask::Failed(text) => (b'E', text.as_bytes().to_vec(), None),
             Ask::End => return Ok(()),
         };
@@ -94,6 +97,7 @@ impl Sync {
                 Ask::Listener(number, u64::from_ne_bytes(address.try_into().map_err(|_| garbled())?))
             }
             (b'W', _) => Ask::Warning(text()),
+            (b'D', _) => Ask::Debug(text()),
             (b'E', _) => Ask::Failed(text()),
             _ => return Err(garbled()),
         };

@@ -45,6 +45,10 @@ impl Conversation {
                     answers.runtime.warn(&text);
                     continue;
                 }
+                Ask::Debug(text) => {
+                    answers.runtime.debug(&text);
+                    continue;
+                }
                 Ask::Map => self.map(answers),
                 Ask::Staged(pid, pidfd) => {
                     // The one in between has done its part; the new process is a child of ours too.
@@ -151,6 +155,7 @@ pub(crate) fn until_exec(
             Ask::End => return Ok(()),
             Ask::Failed(text) => return Err(Error::new(text)),
             Ask::Warning(text) => runtime.warn(&text),
+            Ask::Debug(text) => runtime.debug(&text),
             Ask::Listener(number, address) => {
                 let fd = crate::listener::take(process.as_fd(), number)?;
                 hull_sys::pidfd::poke(pid, address, 1).what(|| "linux.seccomp: cannot answer the container's process")?;

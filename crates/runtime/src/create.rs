@@ -175,6 +175,7 @@ impl Runtime {
                 extra_env,
                 hook_state: hook_state(&state),
                 rootless: self.rootless,
+                debug: self.verbose,
             },
             &mut warnings,
         )?;

@@ -76,6 +76,7 @@ impl Runtime {
         warnings.iter().for_each(|w| self.warn(w));
         let (preserve, extra) = listen_fds(options.preserve_fds);
         plan.preserve_fds = preserve;
+        plan.debug = self.verbose;
         for entry in extra {
             plan.env.push(std::ffi::CString::new(entry).map_err(|_| Error::new("LISTEN_FDNAMES has a NUL byte"))?);
         }

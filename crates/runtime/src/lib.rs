@@ -69,6 +69,8 @@ pub struct Runtime {
     pub no_cgroups: bool,
     /// Whether cgroups that may not be changed are left alone; by default so for everybody but root.
     pub rootless: bool,
+    /// Whether debug lines are wanted, those of the container's process among them.
+    pub verbose: bool,
     /// Receives warnings and debug lines.
     pub report: Box<dyn Fn(Severity, &str)>,
 }
@@ -80,6 +82,7 @@ impl Runtime {
             root: root.into(),
             no_cgroups: false,
             rootless: !rustix::process::geteuid().is_root(),
+            verbose: false,
             report: Box::new(|_, _| {}),
         }
     }

@@ -56,6 +56,17 @@ pub fn set_affinity(pid: i32, mask: &[u64]) -> io::Result<()> {
     check(ret).map(drop)
 }
 
+/// The CPUs that the caller may run on, as a bit mask.
+///
+/// # Errors
+/// EINVAL on a kernel for more than 8192 CPUs.
+pub fn affinity() -> io::Result<Vec<u64>> {
+    let mut mask = vec![0u64; 128];
+    // SAFETY: the pointer and length describe the vector's memory.
+    let ret = unsafe { libc::syscall(libc::SYS_sched_getaffinity, 0, 8 * mask.len(), mask.as_mut_ptr()) };
+    check(ret).map(|_| mask)
+}
+
 /// Sets the NUMA policy: mode with its flags, and nodes as a bit mask.
 ///
 /// # Errors
