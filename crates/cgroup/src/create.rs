@@ -42,6 +42,18 @@ impl Cgroup {
         result
     }
 
+    /// Refuses a place that something else lives in or has frozen, before anything names it as this container's: who
+    /// cleans up after a failure then has no cgroup of another to kill.
+    ///
+    /// # Errors
+    /// Where it is in use, or can't be read.
+    pub fn check_free(&self) -> Result<()> {
+        match self.main_dir() {
+            Some(main) if main.exists() => self.all().filter(|h| h.dir.exists()).try_for_each(refuse_used),
+            _ => Ok(()),
+        }
+    }
+
     fn make_all(&mut self, res: &Resources, made: &mut Vec<PathBuf>) -> Result<State> {
         let optional = self.rootless && !self.explicit;
         let mut state = State::Fresh;

@@ -102,7 +102,7 @@ impl Drop for Launched<'_> {
         {
             self.runtime.warn(&format!("cannot clean up: {e}"));
         }
-        if let Err(e) = dir.remove() {
+        if let Err(e) = crate::delete::unmount(&self.state, &self.spec).and_then(|()| dir.remove()) {
             self.runtime.warn(&format!("cannot clean up: {e}"));
         }
         if self.hooks_began.get() {
@@ -184,6 +184,9 @@ impl Runtime {
             mount.source = path.join(&mount.source).to_string_lossy().into_owned();
         }
 
+        if let Some(cgroup) = &cgroup {
+            cgroup.check_free().map_err(cgroup_error)?;
+        }
         // From here on things are made. The directory comes first and says what may exist beside it.
         let dir = Dir::create(self, id)?;
         if let Some(mut overlay) = bundle.overlay.as_ref().map(clone_overlay) {
@@ -192,7 +195,9 @@ impl Runtime {
             plan.root = RootSource::Host(overlay);
         }
         dir.save(&state)?;
-        let mut launched = Launched { runtime: self, state: state.clone(), spec, dir: Some(dir), talk: None, hooks_began: Cell::new(false) };
+        // The cgroup is this container's, to be killed and removed, only once it is made.
+        let begun = State { cgroup: None, ..state.clone() };
+        let mut launched = Launched { runtime: self, state: begun, spec, dir: Some(dir), talk: None, hooks_began: Cell::new(false) };
         let dir = launched.dir.as_ref().ok_or_else(|| Error::new("no state directory"))?;
         dir.write("config.json", &serde_json::to_vec(&launched.spec).map_err(|e| Error::new(e.to_string()))?)?;
         let mut entry = None;

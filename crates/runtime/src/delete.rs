@@ -1,8 +1,10 @@
 //! Removing a container and all that it holds.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::Duration;
 
+use hull_spec::Spec;
 use hull_sys::clone::flags;
 
 use crate::create::hook_text;
@@ -46,10 +48,8 @@ impl Runtime {
             cgroup.kill_all().map_err(cgroup_error)?;
             cgroup.delete().map_err(cgroup_error)?;
         }
-        if state.namespaces & flags::NEWNS == 0 {
-            unmount_below(&state.rootfs)?;
-        }
         let spec = dir.spec();
+        unmount(&state, spec.as_ref().unwrap_or(&Spec::default()))?;
         dir.remove()?;
         if let Ok(spec) = spec {
             self.poststop(&state, &spec);
@@ -90,14 +90,26 @@ impl Runtime {
     }
 }
 
-/// A container without a mount namespace of its own left its mounts on the host.
-fn unmount_below(root: &std::path::Path) -> Result<()> {
+/// A container without a mount namespace of its own left its mounts on the host: those below its root and, where that
+/// is read-only, one of the root itself.
+pub(crate) fn unmount(state: &State, spec: &Spec) -> Result<()> {
+    if state.namespaces & flags::NEWNS != 0 {
+        return Ok(());
+    }
     let text = std::fs::read_to_string("/proc/self/mountinfo").what(|| "cannot read \"/proc/self/mountinfo\"")?;
-    let points = text.lines().filter_map(|l| l.split(' ').nth(4)).filter(|p| std::path::Path::new(p).starts_with(root));
-    let mut points: Vec<&str> = points.filter(|p| std::path::Path::new(p) != root).collect();
+    let fields = text.lines().filter_map(|l| {
+        let mut fields = l.split(' ').skip(4);
+        Some((fields.next()?, fields.next()?))
+    });
+    let root: &Path = &state.rootfs;
+    let mut points: Vec<(&str, &str)> = fields.filter(|(point, _)| Path::new(point).starts_with(root)).collect();
     points.reverse();
-    for point in points {
-        let path = std::ffi::CString::new(point).map_err(|_| Error::new("a mount point has a NUL byte"))?;
+    let at_root = |(point, _): &&(&str, &str)| Path::new(point) == root;
+    let read_only = spec.root.as_ref().is_some_and(|r| r.readonly);
+    let own = points.iter().find(at_root).filter(|(_, flags)| read_only && flags.split(',').any(|f| f == "ro"));
+    let below = points.iter().filter(|p| !at_root(p));
+    for (point, _) in below.chain(own) {
+        let path = std::ffi::CString::new(*point).map_err(|_| Error::new("a mount point has a NUL byte"))?;
         hull_sys::mount::unmount(&path, libc::MNT_DETACH).what(|| format!("cannot unmount \"{point}\""))?;
     }
     Ok(())

@@ -63,6 +63,8 @@ pub(crate) const CASES: &[Case] = &[
     case!(frozen, "pause freezes the group"),
     case!(frozen_before, "a group that is frozen already is refused")
         .theirs("crun", "1.8.1 waits for ever"),
+    case!(in_use, "a group that another container is in is refused, and that container lives on")
+        .theirs("crun", "1.8.1 shares it").theirs("runc", "1.1.5 shares it with a warning"),
     case!(removed, "delete removes the group from every hierarchy"),
     case!(removed_with_children, "delete removes groups that the container made below its own"),
     case!(removed_after_failure, "a failed create removes the group"),
@@ -504,6 +506,18 @@ fn frozen_before(ctx: &Ctx) -> Done {
     crate::ctx::remove_cgroups(&ctx.tag);
     ended?;
     running.wait()?.fails()?;
+    Ok(())
+}
+
+fn in_use(ctx: &Ctx) -> Done {
+    need("pids")?;
+    let first = ctx.bundle().up()?;
+    for command in ["create", "run"] {
+        let second = ctx.bundle().set("/linux/cgroupsPath", json!(format!("/{}", first.id)));
+        second.call(command).run()?.fails()?;
+        same!(first.status()?, "running", "state of the first container after {command}");
+    }
+    first.sh("true")?.ok()?;
     Ok(())
 }
 
