@@ -5,7 +5,7 @@
 //! order and spelling that the definition below takes.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{ArgMatches, Args, FromArgMatches, ValueEnum};
@@ -39,7 +39,11 @@ macro_rules! commands {
             pub(crate) fn define(name: &str) -> Option<clap::Command> {
                 Some(match name {
                     $($name => <$args>::augment_args(clap::Command::new($name)).about($about).help_template(
-                        concat!("NAME:\n   hull ", $name, " - {about}\n\nUSAGE:\n   {usage}\n\n{all-args}{after-help}"),
+                        format!(
+                            "NAME:\n   {} {} - {{about}}\n\nUSAGE:\n   {{usage}}\n\n{{all-args}}{{after-help}}",
+                            program(),
+                            $name,
+                        ),
                     ),)*
                     _ => return None,
                 }
@@ -78,19 +82,35 @@ commands! {
     "man" => Man(Man), "Write the manual pages";
 }
 
+static PROGRAM: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+
+/// Takes note of the name that the program was called by. Installed in place of another runtime, under its name, it
+/// answers questions for help and version under that name, which is what those who ask look for.
+pub(crate) fn called(argv0: Option<&OsString>) {
+    let plain = |name: &&str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    let name = argv0.and_then(|a| Path::new(a).file_name()?.to_str()).filter(plain).unwrap_or("hull");
+    PROGRAM.get_or_init(|| name.to_owned());
+}
+
+/// The program's name in what people read.
+pub(crate) fn program() -> &'static str {
+    PROGRAM.get().map_or("hull", String::as_str)
+}
+
 /// The program without its commands.
 pub(crate) fn root() -> clap::Command {
-    Global::augment_args(clap::Command::new("hull"))
-        .bin_name("hull")
+    let name = program();
+    Global::augment_args(clap::Command::new(name))
+        .bin_name(name)
         .about("Open Container Initiative runtime")
         .args_override_self(true)
         .disable_help_subcommand(true)
-        .override_usage("hull [GLOBAL OPTIONS] COMMAND [OPTIONS] [ARGUMENTS]")
-        .help_template(
-            "NAME:\n   hull - {about}\n\nUSAGE:\n   {usage}\n\nCOMMANDS:\n{subcommands}\n\n\
-             GLOBAL OPTIONS:\n{options}\n\n\
-             'hull COMMAND --help' tells more of a command.\n",
-        )
+        .override_usage(format!("{name} [GLOBAL OPTIONS] COMMAND [OPTIONS] [ARGUMENTS]"))
+        .help_template(format!(
+            "NAME:\n   {name} - {{about}}\n\nUSAGE:\n   {{usage}}\n\nCOMMANDS:\n{{subcommands}}\n\n\
+             GLOBAL OPTIONS:\n{{options}}\n\n\
+             '{name} COMMAND --help' tells more of a command.\n",
+        ))
 }
 
 /// The whole definition, with every command.

@@ -69,6 +69,7 @@ struct Plain {
 }
 
 fn normalise(argv: Vec<OsString>) -> Result<Plain, Stop> {
+    args::called(argv.first());
     let root = args::root();
     let mut words = argv.into_iter().skip(1);
     let mut head = Line { options: vec!["hull".into()], ..Line::default() };
@@ -131,7 +132,7 @@ fn help() -> Stop {
 
 /// Engines read the first three lines; crun's users look for the words after them.
 fn version() -> Stop {
-    let mut text = format!("hull version {}\n", env!("CARGO_PKG_VERSION"));
+    let mut text = format!("{} version {}\n", args::program(), env!("CARGO_PKG_VERSION"));
     if let Some(commit) = option_env!("HULL_COMMIT").filter(|commit| !commit.is_empty()) {
         text += &format!("commit: {commit}\n");
     }

@@ -268,11 +268,19 @@ fn resources(c: &args::Update) -> Result<Resources> {
 }
 
 fn events(runtime: &Runtime, c: &args::Events) -> Result<i32> {
-    let stats = || -> Result<()> {
-        let data = serde_json::to_value(runtime.stats(&c.id)?).map_err(json)?;
-        let event = serde_json::json!({ "type": "stats", "id": c.id, "data": data });
+    /// A line of output; scripts look for the first fields in this order.
+    #[derive(serde::Serialize)]
+    struct Event<'a> {
+        r#type: &'static str,
+        id: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data: Option<hull_cgroup::Stats>,
+    }
+    let say = |kind, data| -> Result<()> {
+        let event = serde_json::to_string(&Event { r#type: kind, id: &c.id, data }).map_err(json)?;
         print(format!("{event}\n").as_bytes()).map(drop)
     };
+    let stats = || say("stats", Some(runtime.stats(&c.id)?));
     if c.stats {
         return stats().map(|()| 0);
     }
@@ -301,7 +309,7 @@ fn events(runtime: &Runtime, c: &args::Events) -> Result<i32> {
         if woken && let Some(w) = &mut watch {
             match w.take() {
                 Ok(hull_cgroup::OomEvent::Oom) => {
-                    print(format!("{}\n", serde_json::json!({ "type": "oom", "id": c.id })).as_bytes())?;
+                    say("oom", None)?;
                 }
                 Ok(hull_cgroup::OomEvent::Other) => {}
                 Ok(hull_cgroup::OomEvent::End) | Err(_) => watch = None,
