@@ -117,6 +117,10 @@ impl Init<'_> {
             self.sync.ask(&Ask::Hooks)?;
             self.wait()?;
         }
+        if !plan.create_container.is_empty() {
+            // Hooks written for runc find the container's root where they begin.
+            rustix::process::fchdir(&root).what(|| "cannot enter the root")?;
+        }
         run_hooks(plan, "createContainer", &plan.create_container, proc.own_pid().unwrap_or(0), "creating", &[])?;
         if plan.process.terminal {
             crate::terminal::set_up(&root, &plan.process, &self.sync, true)?;
@@ -203,10 +207,11 @@ impl Init<'_> {
         let doing = || format!("root.path: cannot open \"{}\"", path.display());
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty()).what(doing)?;
-        if !self.plan.has_mount_ns() {
+        let own = self.plan.has_mount_ns();
+        if !own && !self.plan.root_readonly {
             return Ok(Root::new(fd));
         }
-        if self.plan.propagation & (libc::MS_SHARED | libc::MS_UNBINDABLE) != 0 {
+        if own && self.plan.propagation & (libc::MS_SHARED | libc::MS_UNBINDABLE) != 0 {
             make_parent_private(&fd).map_err(|e| e.during(&doing()))?;
         }
         let tree = mount::open_tree_clone(fd.as_fd(), c"", true, false).what(doing)?;
@@ -263,9 +268,12 @@ impl Init<'_> {
 
     fn start_hooks(&self, pid: i32) -> Result<()> {
         let plan = self.plan;
+        if plan.start_container.is_empty() {
+            return Ok(());
+        }
         let env: Vec<(String, String)> = plan
             .process
-            .env
+            .environment()
             .iter()
             .filter_map(|e| e.to_str().ok()?.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned())))
             .collect();

@@ -387,7 +387,7 @@ impl ProcessPlan {
     }
 
     /// The environment, with HOME from the container's own /etc/passwd where it is missing or empty.
-    fn environment(&self) -> Vec<CString> {
+    pub(crate) fn environment(&self) -> Vec<CString> {
         let mut env = self.env.clone();
         if env.iter().any(|e| e.to_bytes().strip_prefix(b"HOME=").is_some_and(|v| !v.is_empty())) {
             return env;

@@ -471,6 +471,8 @@ pub struct ThrottleDevice {
 #[serde(rename_all = "camelCase", remote = "Self")]
 pub struct HugepageLimit {
     /// Such as "2MB".
+    // Go's reader takes a name in any case, and this one is often written so.
+    #[serde(alias = "pagesize")]
     pub page_size: String,
     /// Bytes.
     pub limit: u64,

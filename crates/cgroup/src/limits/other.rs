@@ -135,7 +135,7 @@ impl Setter<'_> {
                         "enable it in cgroup.subtree_control of the cgroups above, or remove the value"
                     };
                     return Err(bad(&format!(
-                        "can't be set: controller {controller:?} not available in {dir:?}; {remedy}"
+                        "invalid configuration: controller {controller:?} not available in {dir:?}; {remedy}"
                     )));
                 }
                 if is_missing(&e) {
