@@ -87,6 +87,23 @@ impl Cgroup {
         v1.chain(v2).map(|(name, dir)| (name, dir.to_string_lossy().into_owned())).collect()
     }
 
+    /// Where the container's processes are: its own cgroup in each hierarchy, and hull's where it has none of its own.
+    ///
+    /// # Errors
+    /// When /proc/self/cgroup is needed and cannot be read.
+    pub fn places(&self, host: &Host) -> Result<Vec<Hierarchy>> {
+        let mut host = host.clone();
+        let mounts: Vec<_> = host.v1.iter().chain(&host.unified).cloned().collect();
+        let place = |mount: crate::host::Mount| match self.all().find(|h| h.mount == mount.dir) {
+            Some(h) => Ok(h.clone()),
+            None => {
+                let dir = mount.dir.join(host.own_cgroup(&mount)?);
+                Ok(Hierarchy { controllers: mount.controllers, mount: mount.dir, dir })
+            }
+        };
+        mounts.into_iter().map(place).collect()
+    }
+
     /// Whether the container has a cgroup anywhere.
     pub fn is_empty(&self) -> bool {
         self.v1.is_empty() && self.unified.is_none()

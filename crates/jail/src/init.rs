@@ -131,19 +131,21 @@ impl Init<'_> {
         if let Err(e) = root.make_directory(&plan.process.cwd) {
             return Err(e).what(|| format!("process.cwd: cannot make or enter \"{}\"", plan.process.cwd.display()));
         }
-        mounter.finish()?;
-        drop(mounter);
+        let places = mounter.finish()?;
         for (path, value) in &plan.sysctls {
             proc.write(path, value).map_err(|e| e.during("linux.sysctl"))?;
         }
-        crate::protect::read_only(&root, &plan.readonly)?;
-        crate::protect::mask(&root, &plan.masked)?;
+        crate::protect::read_only(&places, &plan.readonly)?;
+        crate::protect::mask(&places, &plan.masked)?;
+        drop(places);
         if plan.root_readonly {
             let change = Change { set: attr::RDONLY, ..Change::default() };
             mount::set_attributes(root.as_fd(), change).what(|| "root.readonly: cannot make the root read-only")?;
         }
         let own_pid = proc.own_pid();
-        plan.process.apply_limits(&proc)?;
+        if let Some(attr) = plan.process.apply_limits(&proc)? {
+            plan.process.set_scheduler(attr)?;
+        }
         drop(proc);
         self.enter_root(root)?;
         drop(old_root);

@@ -8,7 +8,7 @@ use rustix::fs::{Mode, OFlags};
 use hull_sys::clone::{self, Side, flags};
 
 use crate::error::{Context as _, Error, Result};
-use crate::process::{HostProc, ProcessPlan};
+use crate::process::{Attributes, HostProc, ProcessPlan};
 use crate::root::Root;
 use crate::sync::{Ask, Sync};
 
@@ -25,8 +25,6 @@ pub struct Join<'a> {
     pub namespaces: u64,
     /// The container's root where it has no mount namespace of its own.
     pub chroot: Option<OwnedFd>,
-    /// Whether a process in between must enter the PID namespace first, as an ordinary user's hull can't.
-    pub stage: bool,
     /// The `tasks` file of each v1 group, for this process to enter by itself.
     pub task_files: Vec<OwnedFd>,
 }
@@ -42,7 +40,7 @@ impl Join<'_> {
         clone::exit_now(255)
     }
 
-    fn prepare(&mut self) -> Result<(crate::process::Program, crate::process::Attributes)> {
+    fn prepare(&mut self) -> Result<(crate::process::Program, Attributes)> {
         let kept = self.task_files.iter().map(AsRawFd::as_raw_fd).chain(self.chroot.iter().map(AsRawFd::as_raw_fd));
         let kept = kept.chain([self.sync.as_fd().as_raw_fd(), self.target.as_raw_fd()]);
         // SAFETY: this process is a copy of its parent and never returns from run().
@@ -52,20 +50,26 @@ impl Join<'_> {
         hull_sys::prctl::set_parent_death_signal(libc::SIGKILL).what(|| "prctl")?;
         self.process.debug_begin(&self.sync)?;
         let proc = HostProc::open()?;
-        let attributes = self.process.attributes(&proc)?;
-        self.process.apply_limits(&proc)?;
+        let scheduler = self.process.apply_limits(&proc)?;
         drop(proc);
-        // From here on the container's processes can see this one: they must not be able to trace it or to look at
-        // its descriptors (CVE-2016-9962).
+        // The container's processes must not be able to trace this one, nor to look at its descriptors
+        // (CVE-2016-9962).
         hull_sys::prctl::set_dumpable(false).what(|| "cannot make the process undumpable")?;
-        let doing = || "cannot join the container's namespaces";
-        let mut namespaces = self.namespaces;
         crate::init::enter_groups(&mut self.task_files)?;
         self.process.set_cpus(&self.sync)?;
-        if self.stage {
-            let first = namespaces & (flags::NEWUSER | flags::NEWPID);
-            clone::setns(self.target, first).what(doing)?;
-            namespaces &= !first;
+        if self.namespaces != 0 {
+            clone::setns(self.target, self.namespaces).what(|| "cannot join the container's namespaces")?;
+        }
+        if self.namespaces & flags::NEWUSER != 0 {
+            crate::stage::become_root()?;
+        }
+        if let Some(root) = self.chroot.take() {
+            rustix::process::fchdir(&root).what(|| "cannot enter the container's root")?;
+            rustix::process::chroot(".").what(|| "cannot enter the container's root")?;
+        }
+        // Only now a process comes to be that the container's processes can see, and even one that may trace it all
+        // the same (with CAP_SYS_PTRACE) finds no directory of the host in it: not as root, nor by a descriptor.
+        if self.namespaces & flags::NEWPID != 0 {
             // SAFETY: this process came from a clone of a process with one thread, and has one itself.
             match unsafe { clone::clone3(flags::PARENT, None) }.what(|| "cannot make the process")? {
                 Side::Parent(child) => {
@@ -78,18 +82,16 @@ impl Join<'_> {
                 }
             }
         }
-        if namespaces != 0 {
-            clone::setns(self.target, namespaces).what(doing)?;
-        }
-        if self.namespaces & flags::NEWUSER != 0 {
-            crate::stage::become_root()?;
-        }
         self.process.debug(&self.sync, || "child process in init(): in the container's namespaces".into())?;
-        rustix::process::setsid().what(|| "cannot begin a session")?;
-        if let Some(root) = self.chroot.take() {
-            rustix::process::fchdir(&root).what(|| "cannot enter the container's root")?;
-            rustix::process::chroot(".").what(|| "cannot enter the container's root")?;
+        if let Some(attr) = scheduler {
+            self.process.set_scheduler(attr)?;
         }
+        // Opened by the process that will write it: the kernel takes a label from no other.
+        let attributes = match self.process.wants_label() {
+            true => self.process.attributes(&HostProc::private()?)?,
+            false => Attributes::default(),
+        };
+        rustix::process::setsid().what(|| "cannot begin a session")?;
         if let Some(name) = &self.process.keyring {
             match hull_sys::key::new_session_keyring(name) {
                 Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {}

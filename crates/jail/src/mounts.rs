@@ -6,7 +6,7 @@
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
@@ -14,6 +14,7 @@ use hull_sys::mount::{self, Change, Context, attr};
 
 use crate::error::{Context as _, Error, Result};
 use crate::plan::{MountPlan, Plan};
+use crate::protect::Places;
 use crate::root::{Root, Want, kind_of};
 use crate::sync::{Ask, Sync};
 
@@ -29,11 +30,13 @@ pub(crate) struct Mounter<'a> {
     pub(crate) idmaps: &'a [OwnedFd],
     /// Mounts to be made read-only when all is in place: later mounts may need directories in them.
     late_readonly: Vec<OwnedFd>,
+    /// Mounts of procfs and sysfs, by target.
+    kernel: Vec<(PathBuf, Root)>,
 }
 
 impl<'a> Mounter<'a> {
     pub(crate) fn new(plan: &'a Plan, root: &'a Root, sync: &'a Sync, idmaps: &'a [OwnedFd]) -> Mounter<'a> {
-        Mounter { plan, root, sync, idmaps, late_readonly: Vec::new() }
+        Mounter { plan, root, sync, idmaps, late_readonly: Vec::new(), kernel: Vec::new() }
     }
 
     pub(crate) fn mount_all(&mut self) -> Result<()> {
@@ -45,6 +48,7 @@ impl<'a> Mounter<'a> {
             if m.target == Path::new("/") {
                 return Err(Error::new(format!("{}: a mount on the root itself would hide the container", doing())));
             }
+            self.kernel.retain(|(at, _)| !at.starts_with(&m.target));
             if m.options.bind {
                 self.bind(index, m).map_err(|e| e.during(&doing()))?;
             } else if m.kind == "cgroup" || m.kind == "cgroup2" {
@@ -56,16 +60,23 @@ impl<'a> Mounter<'a> {
         Ok(())
     }
 
-    /// Makes read-only what had to stay writable while mounts were made.
-    pub(crate) fn finish(&mut self) -> Result<()> {
+    /// Makes read-only what had to stay writable while mounts were made, and says where paths are to be protected.
+    pub(crate) fn finish(mut self) -> Result<Places<'a>> {
         for fd in self.late_readonly.drain(..) {
             let change = Change { set: attr::RDONLY, ..Change::default() };
             mount::set_attributes(fd.as_fd(), change).what(|| "cannot make a mount read-only")?;
         }
-        Ok(())
+        Ok(Places { root: self.root, kernel: self.kernel })
     }
 
-    fn bind(&self, index: usize, m: &MountPlan) -> Result<()> {
+    fn remember_kernel(&mut self, m: &MountPlan, tree: OwnedFd) {
+        use hull_sys::fs::{PROC_MAGIC, SYSFS_MAGIC};
+        if hull_sys::fs::magic_of(&tree).is_ok_and(|magic| magic == PROC_MAGIC || magic == SYSFS_MAGIC) {
+            self.kernel.push((m.target.clone(), Root::new(tree)));
+        }
+    }
+
+    fn bind(&mut self, index: usize, m: &MountPlan) -> Result<()> {
         if m.options.copy_symlink && self.copy_symlink(m)? {
             return Ok(());
         }
@@ -77,7 +88,11 @@ impl<'a> Mounter<'a> {
         let target = self.target(&m.target, want, strict(m))?;
         self.change_bind(tree.as_fd(), m)?;
         mount::move_mount(tree.as_fd(), target.as_fd()).what(|| "cannot attach")?;
-        self.propagate(tree.as_fd(), m)
+        self.propagate(tree.as_fd(), m)?;
+        if want == Want::Directory && (m.target.starts_with("/proc") || m.target.starts_with("/sys")) {
+            self.remember_kernel(m, tree);
+        }
+        Ok(())
     }
 
     /// The tree to bind, detached. In a user namespace the source may lie where this process can't go: then the
@@ -192,6 +207,8 @@ impl<'a> Mounter<'a> {
         self.propagate(tree.as_fd(), m)?;
         if late {
             self.late_readonly.push(tree);
+        } else if m.kind == "proc" || m.kind == "sysfs" {
+            self.remember_kernel(m, tree);
         }
         Ok(())
     }

@@ -112,7 +112,7 @@ pub struct Plan {
     pub mounts: Vec<MountPlan>,
     /// Mappings of id-mapped mounts.
     pub idmaps: Vec<UserMaps>,
-    /// Hierarchies shown by a mount of type "cgroup".
+    /// Hierarchies shown by a mount of type "cgroup"; known once the container's cgroup was made.
     pub hierarchies: Vec<Hierarchy>,
     /// Devices; none where /dev is the host's own.
     pub devices: Option<Vec<DevicePlan>>,
@@ -155,8 +155,6 @@ pub struct Options {
     pub keyring: Option<String>,
     /// Descriptors after 2 that the workload inherits.
     pub preserve_fds: u32,
-    /// Hierarchies of control groups.
-    pub hierarchies: Vec<Hierarchy>,
     /// More environment: LISTEN_FDS and the like.
     pub extra_env: Vec<String>,
     /// State document for hooks.
@@ -268,7 +266,7 @@ impl Plan {
             no_pivot: options.no_pivot,
             mounts,
             idmaps,
-            hierarchies: options.hierarchies,
+            hierarchies: Vec::new(),
             devices: own_dev.then(|| devices(linux)).transpose()?,
             masked: linux.masked_paths.iter().map(PathBuf::from).collect(),
             readonly: linux.readonly_paths.iter().map(PathBuf::from).collect(),

@@ -115,6 +115,13 @@ impl HostProc {
         Ok(HostProc(fd))
     }
 
+    /// A procfs that nobody else has; where one may not be made, that of the present root, proven to be one.
+    pub(crate) fn private() -> Result<HostProc> {
+        use hull_sys::mount::{Context, attr};
+        let fresh = Context::open(c"proc").and_then(|c| c.mount(attr::NOSUID | attr::NODEV | attr::NOEXEC));
+        fresh.map(HostProc).or_else(|_| HostProc::open())
+    }
+
     pub(crate) fn open_file(&self, path: &str, flags: OFlags) -> Result<OwnedFd> {
         use rustix::fs::ResolveFlags;
         // "self" and "thread-self" are plain links here; a mount inside procfs would be another's doing.
@@ -136,6 +143,11 @@ impl HostProc {
 }
 
 impl ProcessPlan {
+    /// Whether a label is to be set.
+    pub(crate) fn wants_label(&self) -> bool {
+        self.apparmor.is_some() || self.selinux.is_some()
+    }
+
     /// Opens the files through which labels are set.
     pub(crate) fn attributes(&self, proc: &HostProc) -> Result<Attributes> {
         let open = |wanted: &Option<String>, paths: [&str; 2], field: &str| -> Result<Option<OwnedFd>> {
@@ -155,8 +167,9 @@ impl ProcessPlan {
         })
     }
 
-    /// What must be done while still outside the final identity: scheduling, limits, score.
-    pub(crate) fn apply_limits(&self, proc: &HostProc) -> Result<()> {
+    /// What must be done while still outside the final identity: scheduling, limits, score. Returns a scheduling
+    /// policy that does not pass to a child, and so is left to the process that executes.
+    pub(crate) fn apply_limits(&self, proc: &HostProc) -> Result<Option<SchedAttr>> {
         if let Some(score) = self.oom_score_adj {
             self.set_oom_score(proc, score)?;
         }
@@ -167,8 +180,12 @@ impl ProcessPlan {
                 format!("process.rlimits: cannot set {name} to {soft}:{hard} (hard limit now: {have})")
             })?;
         }
-        if let Some(attr) = self.scheduler {
-            hull_sys::sched::set_scheduler(attr).what(|| "process.scheduler: cannot set the scheduling policy")?;
+        let (own, passed) = match self.scheduler {
+            Some(attr) if attr.is_inherited() => (None, Some(attr)),
+            other => (other, None),
+        };
+        if let Some(attr) = passed {
+            self.set_scheduler(attr)?;
         }
         if let Some((class, level)) = self.io_priority {
             hull_sys::sched::set_io_priority(class, level).what(|| "process.ioPriority: cannot set the I/O priority")?;
@@ -179,7 +196,11 @@ impl ProcessPlan {
         if let Some((mode, nodes)) = &self.mempolicy {
             hull_sys::sched::set_mempolicy(*mode, nodes).what(|| "linux.memoryPolicy: cannot set the policy")?;
         }
-        Ok(())
+        Ok(own)
+    }
+
+    pub(crate) fn set_scheduler(&self, attr: SchedAttr) -> Result<()> {
+        hull_sys::sched::set_scheduler(attr).what(|| "process.scheduler: cannot set the scheduling policy")
     }
 
     /// Sets the CPUs to run on; to be called inside the cgroup, whose cpuset is what bounds them from then on.

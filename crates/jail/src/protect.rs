@@ -10,15 +10,25 @@ use hull_sys::mount::{self, Change, Context, attr};
 use crate::error::{Context as _, Result};
 use crate::root::{Root, kind_of};
 
+/// Where the paths to protect are looked up.
+#[derive(Debug)]
+pub(crate) struct Places<'a> {
+    /// The container's root.
+    pub(crate) root: &'a Root,
+    /// Its mounts of procfs and sysfs, by target. A path below one is looked up in that mount: whoever shares the
+    /// root file system may have put another directory at the target by now (CVE-2019-19921).
+    pub(crate) kernel: Vec<(PathBuf, Root)>,
+}
+
 /// Hides paths: a file behind the null device, a directory behind an empty read-only tmpfs.
-pub(crate) fn mask(root: &Root, paths: &[PathBuf]) -> Result<()> {
+pub(crate) fn mask(places: &Places<'_>, paths: &[PathBuf]) -> Result<()> {
     if paths.is_empty() {
         return Ok(());
     }
     let null = crate::devices::null()?;
     let mut empty: Option<OwnedFd> = None;
     for path in paths {
-        let Some(target) = existing(root, path)? else { continue };
+        let Some(target) = existing(places, path)? else { continue };
         let doing = || format!("cannot mask \"{}\"", path.display());
         let tree = if kind_of(&target).what(doing)? == FileType::Directory {
             // One tmpfs serves all: it is empty and stays so.
@@ -56,9 +66,9 @@ fn empty_directory() -> Result<OwnedFd> {
 }
 
 /// Makes paths read-only by a bind of each onto itself.
-pub(crate) fn read_only(root: &Root, paths: &[PathBuf]) -> Result<()> {
+pub(crate) fn read_only(places: &Places<'_>, paths: &[PathBuf]) -> Result<()> {
     for path in paths {
-        let Some(target) = existing(root, path)? else { continue };
+        let Some(target) = existing(places, path)? else { continue };
         let doing = || format!("cannot make \"{}\" read-only", path.display());
         let tree = mount::open_tree_clone(target.as_fd(), c"", true, true).what(doing)?;
         mount::set_attributes(tree.as_fd(), Change { set: attr::RDONLY, ..Change::default() }).what(doing)?;
@@ -68,8 +78,10 @@ pub(crate) fn read_only(root: &Root, paths: &[PathBuf]) -> Result<()> {
 }
 
 /// What is not there needs no protection.
-fn existing(root: &Root, path: &Path) -> Result<Option<OwnedFd>> {
-    match root.open(path, OFlags::PATH) {
+fn existing(places: &Places<'_>, path: &Path) -> Result<Option<OwnedFd>> {
+    let below = places.kernel.iter().rev().find_map(|(at, mount)| Some((mount, path.strip_prefix(at).ok()?)));
+    let (root, inner) = below.unwrap_or((places.root, path));
+    match root.open(inner, OFlags::PATH) {
         Ok(fd) => Ok(Some(fd)),
         Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR | libc::EACCES)) => Ok(None),
         Err(e) => Err(e).what(|| format!("cannot open \"{}\"", path.display())),

@@ -171,7 +171,6 @@ impl Runtime {
                 no_pivot: bundle.no_pivot,
                 keyring: (!bundle.no_new_keyring).then(|| format!("_ses.{id}")),
                 preserve_fds,
-                hierarchies: hierarchies(cgroup.as_ref()),
                 extra_env,
                 hook_state: hook_state(&state),
                 rootless: self.rootless,
@@ -210,6 +209,10 @@ impl Runtime {
             self.note(&notes);
             entry = cgroup.enter_fd().map_err(cgroup_error)?;
             task_files = cgroup.task_files().map_err(cgroup_error)?;
+        }
+        if plan.mounts.iter().any(|m| m.kind.starts_with("cgroup")) {
+            let places = cgroup.clone().unwrap_or_default().places(&host).map_err(cgroup_error)?;
+            plan.hierarchies = hierarchies(&places);
         }
         let joins = hull_jail::stage::open_joins(&plan.joins)?;
         let idmaps = plan.idmaps.iter().map(crate::ids::namespace).collect::<Result<Vec<_>>>()?;
@@ -340,13 +343,10 @@ fn clone_hint(flags: u64) -> String {
     text
 }
 
-fn hierarchies(cgroup: Option<&hull_cgroup::Cgroup>) -> Vec<Hierarchy> {
-    let Some(cgroup) = cgroup else { return Vec::new() };
-    let many = !cgroup.v1.is_empty();
-    cgroup
-        .v1
+fn hierarchies(places: &[hull_cgroup::Hierarchy]) -> Vec<Hierarchy> {
+    let many = places.iter().any(|h| !h.controllers.is_empty());
+    places
         .iter()
-        .chain(&cgroup.unified)
         .map(|h| Hierarchy {
             name: if many { h.mount.file_name().unwrap_or_default().to_string_lossy().into_owned() } else { String::new() },
             selector: h.controllers.join(","),

@@ -101,14 +101,6 @@ impl Runtime {
             .flatten();
         let task_files = cgroup.as_ref().map(|c| c.task_files().map_err(cgroup_error)).transpose()?.unwrap_or_default();
         let chroot = if state.namespaces & flags::NEWNS == 0 { Some(root_of(state.pid)?) } else { None };
-        // An ordinary user may enter the container's PID namespace only from within its user namespace.
-        let stage = state.in_userns && !rustix::process::geteuid().is_root();
-        let mut namespaces = state.namespaces;
-        if !stage && namespaces & flags::NEWPID != 0 {
-            // Holds for children only: this process stays where it is.
-            clone::setns(target.as_fd(), flags::NEWPID).what(|| "cannot join the container's PID namespace")?;
-            namespaces &= !flags::NEWPID;
-        }
         let (ours, theirs) = hull_sys::socket::pair().what(|| "cannot make a socket pair")?;
         // A process in between hands its group on to its child.
         let group = entry.as_ref().map(AsFd::as_fd);
@@ -117,7 +109,7 @@ impl Runtime {
             Side::Child => {
                 drop(ours);
                 let (process, sync, target) = (&plan, Sync::new(theirs), target.as_fd());
-                Join { process, sync, target, namespaces, chroot, stage, task_files }.run()
+                Join { process, sync, target, namespaces: state.namespaces, chroot, task_files }.run()
             }
             Side::Parent(child) => child,
         };

@@ -7,6 +7,8 @@ use crate::check;
 
 /// File system magic of procfs (`PROC_SUPER_MAGIC`).
 pub const PROC_MAGIC: i64 = 0x9fa0;
+/// File system magic of sysfs (`SYSFS_MAGIC`).
+pub const SYSFS_MAGIC: i64 = 0x6265_6572;
 /// File system magic of devpts (`DEVPTS_SUPER_MAGIC`).
 pub const DEVPTS_MAGIC: i64 = 0x1cd1;
 /// File system magic of cgroup v2 (`CGROUP2_SUPER_MAGIC`).

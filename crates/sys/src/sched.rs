@@ -26,6 +26,14 @@ pub struct SchedAttr {
     pub period: u64,
 }
 
+impl SchedAttr {
+    /// Whether a child of a process with this scheduling has it too.
+    pub fn is_inherited(&self) -> bool {
+        const RESET_ON_FORK: u64 = 1;
+        self.policy != libc::SCHED_DEADLINE as u32 && self.flags & RESET_ON_FORK == 0
+    }
+}
+
 /// Sets the calling thread's scheduling.
 ///
 /// # Errors

@@ -267,6 +267,11 @@ fn peek(milliseconds: u64, outside: &str) {
                     seen.insert(format!("escape {} {}", fd.path().display(), link.display()));
                 }
             }
+            for place in ["root", "cwd"] {
+                if entry.path().join(place).join(outside.trim_start_matches('/')).exists() {
+                    seen.insert(format!("escape {place}"));
+                }
+            }
             if let Ok(exe) = fs::read_link(entry.path().join("exe")) {
                 seen.insert(format!("exe {}", exe.display()));
                 if fs::OpenOptions::new().write(true).open(entry.path().join("exe")).is_ok() {

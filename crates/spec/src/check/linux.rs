@@ -102,7 +102,8 @@ fn users(spec: &Spec, linux: &Linux, host: &CheckHost, warnings: &mut Vec<Warnin
         if list.is_empty() {
             return refuse(format!("linux.{name}"), format!("user namespaces enabled, but no {what} mappings found"));
         }
-        if !maps_to_host(list, 0) {
+        // An ordinary user may map itself alone, to itself: it then owns what the jail makes.
+        if !host.rootless && !maps_to_host(list, 0) {
             return refuse(
                 format!("linux.{name}"),
                 "no mapping for the container's root: containerID 0 must be mapped",

@@ -155,7 +155,7 @@ fn killed_anywhere(ctx: &Ctx, command: &str) -> Done {
             ours.into_iter().find(|(_, state)| *state != 'Z')
         };
         wait_for(&format!("the end of every process, killed after {after:?}"), 4, || stray().is_none())?;
-        b.call("create").run()?.ok()?;
+        b.call(command).run()?.ok()?;
         ctx.rt(&["delete", "--force", &b.id])?.ok()?;
         after = after * 5 / 4;
     }
