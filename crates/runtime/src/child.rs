@@ -53,7 +53,10 @@ impl Conversation {
                 Ask::Staged(pid, pidfd) => {
                     // The one in between has done its part; the new process is a child of ours too.
                     let between = std::mem::replace(&mut self.child, Child { pid, pidfd });
-                    hull_sys::pidfd::reap(between.pidfd.as_fd()).what(|| "cannot wait for a process").map(drop)
+                    // It goes on while the other's memory is being torn down.
+                    self.sync.go()?;
+                    hull_sys::pidfd::reap(between.pidfd.as_fd()).what(|| "cannot wait for a process")?;
+                    continue;
                 }
                 Ask::Source(index) => {
                     match self.open_source(answers, index) {
