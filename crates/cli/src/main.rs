@@ -1,5 +1,8 @@
 //! The command `hull`: from the command line to the library, and from its results to output and exit code.
 
+// Test programs begin in the test harness's own main.
+#![cfg_attr(not(test), no_main)]
+
 mod args;
 mod argv;
 mod commands;
@@ -20,11 +23,22 @@ use hull_runtime::{Error, Result, Runtime, Severity};
 
 use args::{CgroupManager, Command, Global, Rootless};
 
-fn main() {
-    std::process::exit(run());
-}
+#[cfg(not(test))]
+hull_sys::entry!(run);
 
+/// Words that name a command which makes a process in a container.
+const MAKE_PROCESSES: [&str; 4] = ["create", "run", "exec", "do"];
+
+/// The program: the result is its exit code.
+#[cfg_attr(test, expect(dead_code, reason = "test programs begin in the test harness"))]
 fn run() -> i32 {
+    // Before anything costs time, as it is done anew after it. Where such a word is no command, little is lost.
+    if std::env::args_os().skip(1).any(|a| MAKE_PROCESSES.iter().any(|word| a == *word))
+        && let Err(e) = seal::protect()
+    {
+        eprintln!("{e}");
+        return 1;
+    }
     let cli = match argv::parse(std::env::args_os().collect()) {
         Ok(cli) => cli,
         Err(stop) => {
@@ -37,12 +51,6 @@ fn run() -> i32 {
             return stop.code.into();
         }
     };
-    if matches!(cli.command, Command::Create(_) | Command::Run(_) | Command::Exec(_) | Command::Do(_))
-        && let Err(e) = seal::protect()
-    {
-        eprintln!("{e}");
-        return 1;
-    }
     let logger = match log::Logger::open(cli.global.log.as_deref(), cli.global.log_format, cli.global.level()) {
         Ok(logger) => Rc::new(logger),
         Err(e) => {

@@ -150,11 +150,20 @@ impl Init<'_> {
         self.enter_root(root)?;
         drop(old_root);
         let program = plan.process.become_user()?;
-        // From here on the parent may end without this process ending: it waits for `start`.
-        hull_sys::prctl::set_parent_death_signal(0).what(|| "prctl")?;
         plan.process.debug(&self.sync, || "init: closing the pipe to signal completion".into())?;
-        self.sync.ask(&Ask::Ready)?;
-        self.wait()?;
+        if plan.asks_nothing() {
+            // The parent's word was sent ahead: this process is on record, and its limits are in force.
+            self.wait()?;
+            hull_sys::prctl::set_parent_death_signal(0).what(|| "prctl")?;
+            if self.gate.is_some() {
+                self.sync.ask(&Ask::Ready)?;
+            }
+        } else {
+            // From here on the parent may end without this process ending: it waits for `start`.
+            hull_sys::prctl::set_parent_death_signal(0).what(|| "prctl")?;
+            self.sync.ask(&Ask::Ready)?;
+            self.wait()?;
+        }
         Ok(Ready { program, attributes, pid: own_pid.unwrap_or(0) })
     }
 

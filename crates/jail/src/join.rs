@@ -25,6 +25,8 @@ pub struct Join<'a> {
     pub namespaces: u64,
     /// The container's root where it has no mount namespace of its own.
     pub chroot: Option<OwnedFd>,
+    /// Whether the order to go on is sent ahead, as there is nothing that the parent has to answer before.
+    pub ahead: bool,
     /// The `tasks` file of each v1 group, for this process to enter by itself.
     pub task_files: Vec<OwnedFd>,
 }
@@ -111,7 +113,9 @@ impl Join<'_> {
             let program = self.process.args.first().map(|a| a.to_string_lossy().into_owned());
             format!("setns_init: about to exec {}", program.unwrap_or_default())
         })?;
-        self.sync.ask(&Ask::Ready)?;
+        if !self.ahead {
+            self.sync.ask(&Ask::Ready)?;
+        }
         self.wait()?;
         Ok((program, attributes))
     }

@@ -13,7 +13,7 @@ use hull_spec::{NamespaceKind, Seccomp, Spec};
 use hull_sys::clone::{self, Side};
 
 use crate::child::{Answers, Conversation};
-use crate::state::{Dir, GATE, State, check_id, start_time};
+use crate::state::{CLOSED_GATE, Dir, GATE, State, check_id, start_time};
 use crate::{Context as _, Error, Result, Runtime, cgroup_error};
 
 /// Where config.json comes from.
@@ -90,6 +90,21 @@ impl Launched<'_> {
     }
 }
 
+impl Launched<'_> {
+    /// Puts the container's process on record.
+    fn record(&mut self) -> Result<()> {
+        let talk = self.talk.as_ref().ok_or_else(|| Error::new("no process"))?;
+        self.state.pid = talk.child.pid;
+        // One that is dead already has left word of the cause where the parent listens next.
+        self.state.start_time = start_time(self.state.pid).unwrap_or_default();
+        self.dir()?.save(&self.state)
+    }
+
+    fn dir(&self) -> Result<&Dir> {
+        self.dir.as_ref().ok_or_else(|| Error::new("no state directory"))
+    }
+}
+
 impl Drop for Launched<'_> {
     /// Undoes in reverse order: process, cgroup, directory.
     fn drop(&mut self) {
@@ -145,7 +160,7 @@ impl Runtime {
         } else {
             Some(hull_cgroup::Cgroup::plan(&host, &linux.cgroups_path, id, self.rootless).map_err(cgroup_error)?)
         };
-        let mut state = State {
+        let state = State {
             version: 1,
             oci_version: spec.oci_version.clone(),
             id: id.into(),
@@ -197,18 +212,21 @@ impl Runtime {
         // The cgroup is this container's, to be killed and removed, only once it is made.
         let begun = State { cgroup: None, ..state.clone() };
         let mut launched = Launched { runtime: self, state: begun, spec, dir: Some(dir), talk: None, hooks_began: Cell::new(false) };
-        let dir = launched.dir.as_ref().ok_or_else(|| Error::new("no state directory"))?;
-        dir.write("config.json", &serde_json::to_vec(&launched.spec).map_err(|e| Error::new(e.to_string()))?)?;
         let mut entry = None;
         let mut task_files = Vec::new();
+        let mut limits = None;
         if let Some(cgroup) = &mut cgroup {
             let resources = linux.resources.clone().unwrap_or_default();
             let fresh = cgroup.create(&resources).map_err(cgroup_error)?;
             launched.state.cgroup = Some(cgroup.clone());
-            let notes = cgroup.apply(&resources, fresh).map_err(cgroup_error)?;
-            self.note(&notes);
             entry = cgroup.enter_fd().map_err(cgroup_error)?;
             task_files = cgroup.task_files().map_err(cgroup_error)?;
+            let apply = {
+                let cgroup = cgroup.clone();
+                move || cgroup.apply(&resources, fresh).map(|notes| self.note(&notes)).map_err(cgroup_error)
+            };
+            // A v1 cpuset takes no process before it has its CPUs; v2 takes limits while the child is at work.
+            if cgroup.v1.is_empty() { limits = Some(apply) } else { apply()? }
         }
         if plan.mounts.iter().any(|m| m.kind.starts_with("cgroup")) {
             let places = cgroup.clone().unwrap_or_default().places(&host).map_err(cgroup_error)?;
@@ -216,7 +234,8 @@ impl Runtime {
         }
         let joins = hull_jail::stage::open_joins(&plan.joins)?;
         let idmaps = plan.idmaps.iter().map(crate::ids::namespace).collect::<Result<Vec<_>>>()?;
-        let gate = if gate { Some(hull_sys::socket::listen_at(dir, GATE).what(|| "cannot make the start socket")?) } else { None };
+        let with_gate = gate;
+        let gate = if gate { Some(hull_sys::socket::listen_at(launched.dir()?, CLOSED_GATE).what(|| "cannot make the start socket")?) } else { None };
         rustix::process::chdir(&path).what(|| format!("cannot enter the bundle \"{}\"", path.display()))?;
 
         let (ours, theirs) = hull_sys::socket::pair().what(|| "cannot make a socket pair")?;
@@ -232,7 +251,16 @@ impl Runtime {
         };
         drop(theirs);
         drop(gate);
-        let talk = launched.talk.insert(Conversation::new(child, Sync::new(ours)));
+        launched.talk = Some(Conversation::new(child, Sync::new(ours)));
+        let ahead = plan.asks_nothing();
+        if ahead {
+            launched.record()?;
+        }
+        // Serves exec, start and the hooks of the end; the lock keeps them away until it is there.
+        launched.dir()?.write("config.json", &serde_json::to_vec(&launched.spec).map_err(|e| Error::new(e.to_string()))?)?;
+        if let Some(apply) = limits {
+            apply()?;
+        }
         let hook_spec = launched.spec.hooks.clone().unwrap_or_default();
         let base = launched.state.clone();
         let began = &launched.hooks_began;
@@ -242,16 +270,20 @@ impl Runtime {
             hull_jail::hooks::run_all("prestart", &hook_spec.prestart, text.as_bytes(), &[])?;
             hull_jail::hooks::run_all("createRuntime", &hook_spec.create_runtime, text.as_bytes(), &[])
         };
-        talk.until_ready(&Answers {
-            runtime: self,
-            plan: Some(&plan),
-            idmaps: &idmaps,
-            hooks: &run_hooks,
-        })?;
-        state = launched.state.clone();
-        state.pid = talk.child.pid;
-        state.start_time = start_time(state.pid).ok_or_else(|| Error::new("the container's process is gone"))?;
-        dir.save(&state)?;
+        let talk = launched.talk.as_mut().ok_or_else(|| Error::new("no process"))?;
+        if ahead {
+            // A child that failed is heard of below.
+            let _ = talk.sync.go();
+        }
+        if with_gate || !ahead {
+            talk.until_ready(&Answers { runtime: self, plan: Some(&plan), idmaps: &idmaps, hooks: &run_hooks })?;
+        }
+        if !ahead {
+            // Only now is the container's first process known, if there was one in between.
+            launched.record()?;
+        }
+        let state = &launched.state;
+        let talk = launched.talk.as_mut().ok_or_else(|| Error::new("no process"))?;
         if let Some(socket) = &bundle.console_socket
             && let Some(master) = talk.console.take()
         {
@@ -264,8 +296,12 @@ impl Runtime {
         if let Some(file) = &bundle.pid_file {
             crate::child::write_pid(file, state.pid)?;
         }
-        talk.sync.go()?;
-        launched.state = state;
+        if !ahead {
+            talk.sync.go()?;
+        }
+        if with_gate {
+            launched.dir()?.rename(CLOSED_GATE, GATE)?;
+        }
         Ok(launched)
     }
 

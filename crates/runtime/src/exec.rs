@@ -101,6 +101,7 @@ impl Runtime {
             .flatten();
         let task_files = cgroup.as_ref().map(|c| c.task_files().map_err(cgroup_error)).transpose()?.unwrap_or_default();
         let chroot = if state.namespaces & flags::NEWNS == 0 { Some(root_of(state.pid)?) } else { None };
+        let ahead = state.namespaces & flags::NEWPID == 0 && !process.terminal;
         let (ours, theirs) = hull_sys::socket::pair().what(|| "cannot make a socket pair")?;
         // A process in between hands its group on to its child.
         let group = entry.as_ref().map(AsFd::as_fd);
@@ -109,7 +110,7 @@ impl Runtime {
             Side::Child => {
                 drop(ours);
                 let (process, sync, target) = (&plan, Sync::new(theirs), target.as_fd());
-                Join { process, sync, target, namespaces: state.namespaces, chroot, task_files }.run()
+                Join { process, sync, target, namespaces: state.namespaces, chroot, ahead, task_files }.run()
             }
             Side::Parent(child) => child,
         };
@@ -117,11 +118,15 @@ impl Runtime {
         // The directory is needed no more; others may look at the container while this process runs.
         drop(dir);
         let mut talk = Conversation::new(child, Sync::new(ours));
-        let ready = self.make_ready(&mut talk, options, &|pid, fd| {
+        let ready = self.make_ready(&mut talk, options, ahead, &|pid, fd| {
             deliver(&state, &spec, pid, "running", fd)
         });
         if let Err(e) = ready {
             talk.abandon();
+            if let Some(file) = &options.pid_file {
+                // Written early, perhaps; nobody is to look for a process that never was.
+                let _ = std::fs::remove_file(file);
+            }
             return Err(e);
         }
         if detached {
@@ -134,10 +139,13 @@ impl Runtime {
         &self,
         talk: &mut Conversation,
         options: &ExecOptions,
+        ahead: bool,
         deliver: &dyn Fn(i32, &OwnedFd) -> Result<()>,
     ) -> Result<()> {
         let hooks = |_| Ok(());
-        talk.until_ready(&Answers { runtime: self, plan: None, idmaps: &[], hooks: &hooks })?;
+        if !ahead {
+            talk.until_ready(&Answers { runtime: self, plan: None, idmaps: &[], hooks: &hooks })?;
+        }
         let pid = talk.child.pid;
         if let Some(socket) = &options.console_socket
             && let Some(master) = talk.console.take()
@@ -151,7 +159,11 @@ impl Runtime {
         if let Some(file) = &options.pid_file {
             crate::child::write_pid(file, pid)?;
         }
-        talk.sync.go()?;
+        match talk.sync.go() {
+            // A child that failed is heard of below.
+            Err(_) if ahead => {}
+            other => other?,
+        }
         talk.until_exec(self, &|fd| deliver(pid, fd))
     }
 }

@@ -19,6 +19,9 @@ use crate::{Context as _, Error, Result, Runtime};
 /// Name of the socket at which the created container waits.
 pub(crate) const GATE: &str = "start";
 
+/// Its name as long as the container is being made.
+pub(crate) const CLOSED_GATE: &str = "starting";
+
 /// What is known of a container, as state.json holds it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -152,6 +155,11 @@ impl Dir {
         fs::rename(&temporary, self.path.join(name)).what(shown)
     }
 
+    pub(crate) fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let shown = || format!("cannot rename \"{}\"", self.path.join(from).display());
+        rustix::fs::renameat(&self.fd, from, &self.fd, to).what(shown)
+    }
+
     pub(crate) fn save(&self, state: &State) -> Result<()> {
         let bytes = serde_json::to_vec(state).map_err(|e| Error::new(format!("cannot write state.json: {e}")))?;
         self.write("state.json", &bytes)
@@ -259,6 +267,9 @@ impl State {
         }
         if dir.join(GATE).exists() {
             return Status::Created;
+        }
+        if dir.join(CLOSED_GATE).exists() {
+            return Status::Creating;
         }
         match &self.cgroup {
             Some(cgroup) if cgroup.is_frozen().unwrap_or(false) => Status::Paused,

@@ -7,6 +7,7 @@
 pub mod bpf;
 pub mod clone;
 pub mod creds;
+pub mod entry;
 pub mod errno;
 pub mod exec;
 pub mod fs;
