@@ -7,6 +7,8 @@
 pub mod bpf;
 pub mod clone;
 pub mod creds;
+#[cfg(target_arch = "x86_64")]
+pub mod early;
 pub mod entry;
 pub mod errno;
 pub mod exec;
