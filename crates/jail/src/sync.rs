@@ -77,8 +77,8 @@ impl Sync {
     /// A message that is none of [`Ask`].
     pub fn asked(&self) -> Result<Ask> {
         let (bytes, mut fds) = match self.receive() {
-            // A child killed with our answer unread resets the connection: the same end.
-            Err(e) if e.errno() == Some(libc::ECONNRESET) => return Ok(Ask::End),
+            // A child that ended with our answer unread resets the connection. What it said before comes after that.
+            Err(e) if e.errno() == Some(libc::ECONNRESET) => self.receive()?,
             other => other?,
         };
         let Some((tag, payload)) = bytes.split_first() else { return Ok(Ask::End) };

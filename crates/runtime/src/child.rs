@@ -6,6 +6,7 @@ use std::path::Path;
 use hull_jail::plan::Plan;
 use hull_jail::sync::{Ask, Sync};
 use hull_sys::clone::{self, Child, Side, flags};
+use hull_sys::pidfd::Ended;
 
 use crate::{Context as _, Error, Result, Runtime};
 
@@ -127,21 +128,38 @@ impl Conversation {
     /// The process ended without a word: killed, mostly.
     fn vanished(&self) -> Error {
         match hull_sys::pidfd::reap(self.child.pidfd.as_fd()) {
-            Ok(hull_sys::pidfd::Ended::Signal(n)) => {
-                let hint = if n == libc::SIGKILL { " (out of memory, if its limit is small?)" } else { "" };
-                Error::new(format!("the container's process was killed by signal {n} while it was being made{hint}"))
-            }
-            Ok(hull_sys::pidfd::Ended::Code(c)) => {
+            Ok(Ended::Signal(n)) => killed(n),
+            Ok(Ended::Code(c)) => {
                 Error::new(format!("the container's process ended with status {c} while it was being made"))
             }
             Err(_) => Error::new("the container's process ended while it was being made"),
         }
     }
 
+    /// Makes sure, where nobody waits for the process, that its silence means that its program runs.
+    pub(crate) fn check_executed(&self) -> Result<()> {
+        if crate::state::never_executed(self.child.pid) { Err(self.vanished()) } else { Ok(()) }
+    }
+
     /// Ends the process and reaps it.
     pub(crate) fn abandon(&self) {
         let _ = hull_sys::pidfd::send_signal(self.child.pidfd.as_fd(), libc::SIGKILL);
         let _ = hull_sys::pidfd::reap(self.child.pidfd.as_fd());
+    }
+}
+
+fn killed(signal: i32) -> Error {
+    let hint = if signal == libc::SIGKILL { " (out of memory, if its limit is small?)" } else { "" };
+    Error::new(format!("the container's process was killed by signal {signal} while it was being made{hint}"))
+}
+
+/// Reaps a process whose program was to run. That it was killed before is no exit code of the program.
+pub(crate) fn reap(child: &Child) -> Result<Ended> {
+    let early = matches!(hull_sys::pidfd::peek(child.pidfd.as_fd()), Ok(Some(Ended::Signal(_))))
+        && crate::state::never_executed(child.pid);
+    match hull_sys::pidfd::reap(child.pidfd.as_fd()).what(|| "cannot wait for the container's process")? {
+        Ended::Signal(n) if early => Err(killed(n)),
+        ended => Ok(ended),
     }
 }
 

@@ -75,7 +75,7 @@ pub(crate) fn wait(child: &Child, master: Option<OwnedFd>) -> Result<Ended> {
         }
         if ready[0] {
             relay.drain();
-            return hull_sys::pidfd::reap(child.pidfd.as_fd()).what(|| "cannot wait for the container's process");
+            return crate::child::reap(child);
         }
     }
 }

@@ -130,7 +130,7 @@ impl Runtime {
             return Err(e);
         }
         if detached {
-            return Ok(0);
+            return talk.check_executed().map(|()| 0);
         }
         Ok(crate::console::wait(&talk.child, talk.console)?.code())
     }

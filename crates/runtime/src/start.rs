@@ -57,16 +57,19 @@ impl Runtime {
         let talk = launched.talk.as_ref().ok_or_else(|| Error::new("no process"))?;
         let state = &launched.state;
         talk.until_exec(self, &|fd| deliver(state, &launched.spec, state.pid, "creating", fd))?;
+        if detach {
+            talk.check_executed()?;
+        }
         self.poststart(state, &launched.spec)?;
         let (_, talk) = launched.keep();
         let talk = talk.ok_or_else(|| Error::new("no process"))?;
         if detach {
             return Ok(0);
         }
-        let ended = crate::console::wait(&talk.child, talk.console)?;
+        let ended = crate::console::wait(&talk.child, talk.console);
         if !keep {
             self.delete(id, true)?;
         }
-        Ok(ended.code())
+        Ok(ended?.code())
     }
 }

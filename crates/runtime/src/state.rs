@@ -222,14 +222,28 @@ fn read_state(dir: &Path) -> Result<State> {
 
 /// When a process began, in clock ticks since boot; `None` where it is gone or dead.
 pub(crate) fn start_time(pid: i32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in brackets may hold anything, brackets too; the fields after it are plain.
-    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
+    let stat = stat_of(pid)?;
+    let mut fields = stat.split_ascii_whitespace();
     let state = fields.next()?;
     if matches!(state, "Z" | "X") {
         return None;
     }
     fields.nth(18)?.parse().ok()
+}
+
+/// Whether a process, dead perhaps but not reaped, is still as fork(2) made it.
+pub(crate) fn never_executed(pid: i32) -> bool {
+    /// PF_FORKNOEXEC of the kernel's process flags.
+    const FORKED_ONLY: u32 = 0x40;
+    let flags = stat_of(pid).and_then(|stat| stat.split_ascii_whitespace().nth(6)?.parse::<u32>().ok());
+    flags.is_some_and(|f| f & FORKED_ONLY != 0)
+}
+
+/// /proc/PID/stat from its third field, the state, on.
+fn stat_of(pid: i32) -> Option<String> {
+    let mut stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in brackets may hold anything, brackets too; the fields after it are plain.
+    Some(stat.split_off(stat.rfind(')')? + 1))
 }
 
 impl State {

@@ -86,18 +86,29 @@ impl Ended {
 /// # Errors
 /// ECHILD where it is not a child of the caller.
 pub fn reap(pidfd: BorrowedFd<'_>) -> io::Result<Ended> {
+    wait(pidfd, libc::WEXITED).and_then(|ended| ended.ok_or_else(|| io::Error::from_raw_os_error(libc::ECHILD)))
+}
+
+/// How a child ended, which stays to be reaped; `None` while it lives.
+///
+/// # Errors
+/// ECHILD where it is not a child of the caller.
+pub fn peek(pidfd: BorrowedFd<'_>) -> io::Result<Option<Ended>> {
+    wait(pidfd, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)
+}
+
+fn wait(pidfd: BorrowedFd<'_>, options: i32) -> io::Result<Option<Ended>> {
     // SAFETY: siginfo_t is plain data for which zeroes are valid.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     retry(|| {
+        let (id, options) = (pidfd.as_raw_fd() as libc::id_t, options | libc::__WALL);
         // SAFETY: info outlives the call; P_PIDFD takes the descriptor's number.
-        let ret = unsafe {
-            libc::waitid(libc::P_PIDFD, pidfd.as_raw_fd() as libc::id_t, &raw mut info, libc::WEXITED | libc::__WALL)
-        };
-        check(ret.into())
+        check(unsafe { libc::waitid(libc::P_PIDFD, id, &raw mut info, options) }.into())
     })?;
-    // SAFETY: waitid filled in the SIGCHLD form of the structure.
-    let status = unsafe { info.si_status() };
-    Ok(if info.si_code == libc::CLD_EXITED { Ended::Code(status) } else { Ended::Signal(status) })
+    // SAFETY: waitid filled in the SIGCHLD form of the structure, or left it as it was.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    let ended = if info.si_code == libc::CLD_EXITED { Ended::Code(status) } else { Ended::Signal(status) };
+    Ok((pid != 0).then_some(ended))
 }
 
 /// Reaps whatever child has ended, without waiting; the process id, or `None` when there is none.
