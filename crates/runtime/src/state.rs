@@ -92,6 +92,13 @@ pub(crate) struct Dir {
     fd: OwnedFd,
 }
 
+impl Drop for Dir {
+    /// Unlocks, and does not leave it to the descriptor's end: a child cloned into a frozen group still has a copy.
+    fn drop(&mut self) {
+        let _ = rustix::fs::flock(&self.fd, FlockOperation::Unlock);
+    }
+}
+
 /// Refuses ids that are no plain file name, as peers do.
 pub(crate) fn check_id(id: &str) -> Result<()> {
     let good = |c: char| c.is_ascii_alphanumeric() || "_+.-".contains(c);
