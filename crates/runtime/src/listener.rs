@@ -29,7 +29,7 @@ pub(crate) fn take(process: BorrowedFd<'_>, number: i32) -> Result<OwnedFd> {
 
 /// Sends the listener and the state to the agent.
 pub(crate) fn send(path: &Path, listener: &OwnedFd, state: &serde_json::Value) -> Result<()> {
-    let shown = || format!("linux.seccomp.listenerPath: cannot reach the agent at \"{}\"", path.display());
+    let shown = || format!("linux.seccomp.listenerPath: failed to connect with seccomp agent at \"{}\"", path.display());
     let mut agent = UnixStream::connect(path).what(shown)?;
     let text = state.to_string();
     let sent = hull_sys::socket::send(agent.as_fd(), text.as_bytes(), &[listener.as_fd()]).what(shown)?;

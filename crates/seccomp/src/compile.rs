@@ -45,10 +45,10 @@ pub(crate) fn compile(profile: &Seccomp, native: SeccompArch, hide: bool) -> Res
 /// The flags of seccomp(2).
 fn flags(profile: &Seccomp, listener: bool) -> Result<u32, Error> {
     let mut flags = if listener { flag::NEW_LISTENER } else { 0 };
-    if profile.flags.is_empty() {
+    if profile.flags.is_none() {
         flags |= flag::SPEC_ALLOW;
     }
-    for (i, flag) in profile.flags.iter().enumerate() {
+    for (i, flag) in profile.flags.iter().flatten().enumerate() {
         flags |= match flag {
             // The filter is loaded by a process of one thread: there is nothing to synchronise, and with a listener
             // the kernel refuses the flag.

@@ -129,7 +129,7 @@ pub fn default_profile(caps: &[&str]) -> Seccomp {
         default_action: SeccompAction::Errno,
         default_errno_ret: None,
         architectures: family(native),
-        flags: Vec::new(),
+        flags: None,
         listener_path: Default::default(),
         listener_metadata: String::new(),
         syscalls,

@@ -592,9 +592,9 @@ pub struct Seccomp {
     /// Architectures beside the native one.
     #[serde(default, deserialize_with = "nullable", skip_serializing_if = "is_default")]
     pub architectures: Vec<SeccompArch>,
-    /// Flags of seccomp(2).
-    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "is_default")]
-    pub flags: Vec<SeccompFlag>,
+    /// Flags of seccomp(2); where there is no list, a default one holds, which an empty list is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flags: Option<Vec<SeccompFlag>>,
     /// Unix socket of the agent that answers notifications.
     #[serde(default, deserialize_with = "nullable", skip_serializing_if = "is_default")]
     pub listener_path: PathBuf,

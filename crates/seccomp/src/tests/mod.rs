@@ -20,7 +20,7 @@ fn profile(default_action: SeccompAction, syscalls: Vec<SeccompRule>) -> Seccomp
         default_action,
         default_errno_ret: None,
         architectures: Vec::new(),
-        flags: Vec::new(),
+        flags: None,
         listener_path: Default::default(),
         listener_metadata: String::new(),
         syscalls,
