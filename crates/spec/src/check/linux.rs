@@ -35,6 +35,12 @@ pub(super) fn check(spec: &Spec, linux: &Linux, host: &CheckHost, warnings: &mut
     }
     if let Some(resources) = &linux.resources {
         resources.check("linux.resources")?;
+        for (i, rule) in resources.devices.iter().enumerate() {
+            if !rule.access.chars().all(super::resources::is_access) {
+                let field = format!("linux.resources.devices[{i}].access");
+                warnings.push(Warning { field, text: "letters other than r, w and m have no effect".into() });
+            }
+        }
     }
     let propagation = linux.rootfs_propagation.as_str();
     if !propagation.is_empty() && !PROPAGATIONS.contains(&propagation) {

@@ -44,6 +44,11 @@ impl Resources {
     }
 }
 
+/// Whether a letter says something about access to a device.
+pub(super) fn is_access(letter: char) -> bool {
+    matches!(letter, 'r' | 'w' | 'm')
+}
+
 fn device(rule: &DeviceRule, at: &str) -> Result {
     if !matches!(rule.kind.as_str(), "" | "a" | "b" | "c") {
         return refuse_value(format!("{at}.type"), &rule.kind, "invalid cgroup device type: expected one of a, b, c");
@@ -51,7 +56,7 @@ fn device(rule: &DeviceRule, at: &str) -> Result {
     if rule.access.is_empty() {
         return refuse(format!("{at}.access"), "device access field cannot be empty");
     }
-    if rule.access.contains(|c| !matches!(c, 'r' | 'w' | 'm')) {
+    if !rule.access.contains(is_access) {
         return refuse_value(format!("{at}.access"), &rule.access, "must be of r, w and m");
     }
     for (name, number) in [("major", rule.major), ("minor", rule.minor)] {

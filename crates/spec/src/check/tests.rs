@@ -338,7 +338,7 @@ fn mounts() {
 fn limits() {
     let cases = [
         (r#"{"devices":[{"allow":true}]}"#, "devices[0].access: device access field cannot be empty"),
-        (r#"{"devices":[{"allow":true,"access":"rx"}]}"#, "devices[0].access: \"rx\""),
+        (r#"{"devices":[{"allow":true,"access":"x"}]}"#, "devices[0].access: \"x\""),
         (r#"{"devices":[{"allow":true,"access":"r","type":"p"}]}"#, "devices[0].type: \"p\""),
         (r#"{"devices":[{"allow":true,"access":"r","major":-2}]}"#, "devices[0].major: -2"),
         (r#"{"memory":{"limit":-2}}"#, "memory.limit: -2"),
