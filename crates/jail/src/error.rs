@@ -8,6 +8,7 @@ use std::io;
 pub struct Error {
     text: String,
     errno: Option<i32>,
+    program: bool,
 }
 
 /// Result with [`Error`].
@@ -16,7 +17,23 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// An error that no system call reported.
     pub fn new(text: impl Into<String>) -> Error {
-        Error { text: text.into(), errno: None }
+        Error { text: text.into(), errno: None, program: false }
+    }
+
+    /// The error of a system call, with the action and the object before it.
+    pub fn of(e: impl Into<io::Error>, what: impl Into<String>) -> Error {
+        let e: io::Error = e.into();
+        Error { text: format!("{}: {}", what.into(), explain(&e)), errno: e.raw_os_error(), program: false }
+    }
+
+    /// The kernel's refusal to execute the container's program, of which all else was well.
+    pub fn not_executed(text: impl Into<String>) -> Error {
+        Error { program: true, ..Error::new(text) }
+    }
+
+    /// Whether it is one of [`Error::not_executed`].
+    pub fn is_not_executed(&self) -> bool {
+        self.program
     }
 
     /// The error number behind it, where a system call failed.
@@ -59,9 +76,6 @@ pub trait Context<T> {
 
 impl<T, E: Into<io::Error>> Context<T> for std::result::Result<T, E> {
     fn what<S: Into<String>>(self, what: impl FnOnce() -> S) -> Result<T> {
-        self.map_err(|e| {
-            let e: io::Error = e.into();
-            Error { text: format!("{}: {}", what().into(), explain(&e)), errno: e.raw_os_error() }
-        })
+        self.map_err(|e| Error::of(e, what()))
     }
 }

@@ -4,6 +4,7 @@
 //! namespaces, mounts, devices, identity, limits, exec. Decides nothing after the clone and knows nothing of state
 //! directories, locks or engines. Runs in a process that has one thread and a copy of the parent's memory.
 
+mod bindflags;
 pub mod caps;
 mod cgroupfs;
 mod devices;

@@ -43,7 +43,7 @@ impl<'a> Mounter<'a> {
         for (index, m) in self.plan.mounts.iter().enumerate() {
             let doing = || {
                 let what = if m.options.bind { &m.source } else { &m.kind };
-                format!("cannot mount \"{what}\" at \"{}\"", m.target.display())
+                format!("error mounting \"{what}\" to rootfs at \"{}\"", m.target.display())
             };
             if m.target == Path::new("/") {
                 return Err(Error::new(format!("{}: a mount on the root itself would hide the container", doing())));
@@ -124,7 +124,13 @@ impl<'a> Mounter<'a> {
     }
 
     fn target(&self, path: &Path, want: Want, strict: bool) -> Result<OwnedFd> {
-        let target = self.root.target(path, want, strict).what(|| "target")?;
+        let target = self.root.target(path, want, strict).map_err(|e| match e.raw_os_error() {
+            Some(libc::ELOOP) if strict => Error::new(format!(
+                "\"{}\" is reached through a symbolic link: this must be mounted on ordinary directory",
+                path.display()
+            )),
+            _ => Error::of(e, "target"),
+        })?;
         self.refuse_inside_proc(path, &target)?;
         Ok(target)
     }
@@ -140,8 +146,8 @@ impl<'a> Mounter<'a> {
 
     fn change_bind(&self, tree: BorrowedFd<'_>, m: &MountPlan) -> Result<()> {
         let o = &m.options;
-        if o.attr_set != 0 || o.attr_clr != 0 {
-            self.change(tree, o.attr_set, o.attr_clr, false)?;
+        if crate::bindflags::asked(o) {
+            crate::bindflags::apply(tree, o, self.plan.in_userns)?;
         }
         if o.rec_set != 0 || o.rec_clr != 0 {
             self.change(tree, o.rec_set, o.rec_clr, true)?;

@@ -76,6 +76,15 @@ pub struct Hierarchy {
     pub group: PathBuf,
 }
 
+/// The user namespace whose maps an id-mapped mount takes.
+#[derive(Debug, Clone)]
+pub enum IdMap {
+    /// One made for it.
+    New(UserMaps),
+    /// One that the container joins.
+    Joined(PathBuf),
+}
+
 /// How a new user namespace is mapped.
 #[derive(Debug, Clone, Default)]
 pub struct UserMaps {
@@ -111,7 +120,7 @@ pub struct Plan {
     /// Mounts.
     pub mounts: Vec<MountPlan>,
     /// Mappings of id-mapped mounts.
-    pub idmaps: Vec<UserMaps>,
+    pub idmaps: Vec<IdMap>,
     /// Hierarchies shown by a mount of type "cgroup"; known once the container's cgroup was made.
     pub hierarchies: Vec<Hierarchy>,
     /// Devices; none where /dev is the host's own.
@@ -233,7 +242,7 @@ impl Plan {
         let mut idmaps = Vec::new();
         let mut mounts = Vec::with_capacity(spec.mounts.len());
         for (index, mount) in spec.mounts.iter().enumerate() {
-            mounts.push(mount_plan(index, mount, linux, &mut idmaps)?);
+            mounts.push(mount_plan(index, mount, linux, &options.rootfs, &mut idmaps)?);
         }
         // A bind of the host's /dev is complete already, and must not be written to.
         let own_dev = !mounts.iter().any(|m| m.target == Path::new("/dev") && m.options.bind);
@@ -247,8 +256,7 @@ impl Plan {
         plan_process.debug = options.debug;
         // execCPUAffinity is for processes that are added later (config.md).
         plan_process.cpus = Cpus::All;
-        plan_process.personality = personality(linux)?;
-        plan_process.mempolicy = memory_policy(linux)?;
+        plan_process.take_container(linux)?;
         if options.rootless && plan_process.groups.as_ref().is_some_and(Vec::is_empty) {
             // setgroups is denied to an ordinary user's namespace, and there is nothing to set.
             plan_process.groups = None;
@@ -268,7 +276,7 @@ impl Plan {
             idmaps,
             hierarchies: Vec::new(),
             devices: own_dev.then(|| devices(linux)).transpose()?,
-            masked: linux.masked_paths.iter().map(PathBuf::from).collect(),
+            masked: unique(&linux.masked_paths),
             readonly: linux.readonly_paths.iter().map(PathBuf::from).collect(),
             hostname: spec.hostname.clone(),
             domainname: spec.domainname.clone(),
@@ -309,17 +317,44 @@ impl Plan {
     }
 }
 
-fn mount_plan(index: usize, mount: &Mount, linux: &Linux, idmaps: &mut Vec<UserMaps>) -> Result<MountPlan> {
+impl ProcessPlan {
+    /// Takes on what config.json says of the container and holds for each of its processes.
+    ///
+    /// # Errors
+    /// For a value that can't be honoured, by its field.
+    pub fn take_container(&mut self, linux: &Linux) -> Result<()> {
+        self.personality = personality(linux)?;
+        self.mempolicy = memory_policy(linux)?;
+        Ok(())
+    }
+}
+
+fn mount_plan(
+    index: usize,
+    mount: &Mount,
+    linux: &Linux,
+    rootfs: &Path,
+    idmaps: &mut Vec<IdMap>,
+) -> Result<MountPlan> {
     let options = mountopts::parse(&mount.options, &mount.kind)
         .map_err(|e| Error::new(format!("mounts[{index}].options: {e}")))?;
     let target = clean(&mount.destination);
+    // Some callers name the place on the host, which runc has always understood.
+    let target = match target.strip_prefix(rootfs) {
+        Ok(inside) if rootfs != Path::new("/") && !rootfs.as_os_str().is_empty() => Path::new("/").join(inside),
+        _ => target,
+    };
     check_proc_target(index, &target, mount, &options)?;
     let own = !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty();
     let idmap = if own {
-        idmaps.push(UserMaps { uids: mount.uid_mappings.clone(), gids: mount.gid_mappings.clone() });
+        idmaps.push(IdMap::New(UserMaps { uids: mount.uid_mappings.clone(), gids: mount.gid_mappings.clone() }));
         Some(idmaps.len() - 1)
     } else if options.idmap || options.ridmap {
-        idmaps.push(UserMaps { uids: linux.uid_mappings.clone(), gids: linux.gid_mappings.clone() });
+        let joined = linux.namespace(NamespaceKind::User).and_then(|n| n.path.clone());
+        idmaps.push(match joined.filter(|p| !p.as_os_str().is_empty()) {
+            Some(path) => IdMap::Joined(path),
+            None => IdMap::New(UserMaps { uids: linux.uid_mappings.clone(), gids: linux.gid_mappings.clone() }),
+        });
         Some(idmaps.len() - 1)
     } else {
         None
@@ -512,6 +547,17 @@ fn memory_policy(linux: &Linux) -> Result<Option<(i32, Vec<u64>)>> {
     }
     let nodes = if policy.nodes.is_empty() { vec![] } else { bit_list("linux.memoryPolicy.nodes", &policy.nodes)? };
     Ok(Some((mode as i32, nodes)))
+}
+
+/// Paths in order, each once.
+fn unique(paths: &[String]) -> Vec<PathBuf> {
+    let mut all: Vec<PathBuf> = Vec::with_capacity(paths.len());
+    for path in paths.iter().map(Path::new) {
+        if !all.iter().any(|known| known == path) {
+            all.push(path.to_owned());
+        }
+    }
+    all
 }
 
 fn propagation(name: &str) -> Result<u64> {

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use rustix::fs::{Mode, OFlags};
 
-use hull_jail::plan::UserMaps;
+use hull_jail::plan::{IdMap, UserMaps};
 use hull_spec::IdMapping;
 use hull_sys::clone::{self, Side, flags};
 
@@ -57,8 +57,15 @@ fn helper(program: &str, field: &str, pid: i32, map: &[IdMapping]) -> Result<()>
     Err(Error::new(format!("{field}: {program} failed: {} (see /etc/subuid and /etc/subgid)", said.trim())))
 }
 
-/// A user namespace that has the maps and no process: what an id-mapped mount refers to.
-pub(crate) fn namespace(maps: &UserMaps) -> Result<OwnedFd> {
+/// The user namespace that an id-mapped mount refers to: one that has the maps and no process, or one that is joined.
+pub(crate) fn namespace(map: &IdMap) -> Result<OwnedFd> {
+    let maps = match map {
+        IdMap::New(maps) => maps,
+        IdMap::Joined(path) => {
+            let shown = || format!("linux.namespaces: cannot open \"{}\"", path.display());
+            return rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).what(shown);
+        }
+    };
     let doing = || "cannot make a user namespace for an id-mapped mount";
     let (parent, child_end) = hull_sys::socket::pair().what(doing)?;
     // SAFETY: Runtime::launch checked that this process has one thread.
