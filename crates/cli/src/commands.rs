@@ -21,7 +21,7 @@ pub(crate) fn execute(runtime: &Runtime, logger: &Rc<Logger>, cli: Cli) -> Resul
         Command::Run(c) => run(runtime, &c),
         Command::Exec(c) => crate::exec::exec(runtime, &c),
         Command::State(c) => state(runtime, &c.id),
-        Command::List(c) => list(runtime, &c),
+        Command::List(c) => list(runtime, &c, cli.global.root.is_some()),
         Command::Ps(c) => ps(runtime, &c),
         Command::Kill(c) => kill(runtime, &c),
         Command::Delete(c) => delete(runtime, &c),
@@ -88,33 +88,48 @@ fn run(runtime: &Runtime, c: &args::Run) -> Result<i32> {
     runtime.run(&c.launch.id, &bundle(&c.launch, !c.detach), c.detach, c.keep)
 }
 
-/// The state document as peers print it.
-fn document(state: &State, status: Status) -> serde_json::Value {
-    let pid = if status == Status::Stopped { 0 } else { state.pid };
-    let mut document = serde_json::json!({
-        "ociVersion": state.oci_version,
-        "id": state.id,
-        "pid": pid,
-        "status": status.to_string(),
-        "bundle": state.bundle,
-        "rootfs": state.rootfs,
-        "created": state.created,
-    });
-    if !state.annotations.is_empty() {
-        document["annotations"] = serde_json::json!(state.annotations);
+/// The state document as runc prints it, field by field: scripts cut it with tools that know no JSON.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document<'a> {
+    oci_version: &'a str,
+    id: &'a str,
+    pid: i32,
+    status: String,
+    bundle: &'a Path,
+    rootfs: &'a Path,
+    created: &'a str,
+    #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    annotations: &'a std::collections::BTreeMap<String, String>,
+    owner: String,
+}
+
+fn document(state: &State, status: Status, owner: String) -> Document<'_> {
+    Document {
+        oci_version: &state.oci_version,
+        id: &state.id,
+        pid: if status == Status::Stopped { 0 } else { state.pid },
+        status: status.to_string(),
+        bundle: &state.bundle,
+        rootfs: &state.rootfs,
+        created: &state.created,
+        annotations: &state.annotations,
+        owner,
     }
-    document["owner"] = "".into();
-    document
 }
 
 fn state(runtime: &Runtime, id: &str) -> Result<i32> {
     let (state, status) = runtime.status(id)?;
-    let mut bytes = serde_json::to_vec_pretty(&document(&state, status)).map_err(json)?;
+    let mut bytes = serde_json::to_vec_pretty(&document(&state, status, String::new())).map_err(json)?;
     bytes.push(b'\n');
     print(&bytes)
 }
 
-fn list(runtime: &Runtime, c: &args::List) -> Result<i32> {
+fn list(runtime: &Runtime, c: &args::List, root_given: bool) -> Result<i32> {
+    if root_given {
+        // The default one is made when it is needed; one that was named and isn't there is a mistake.
+        std::fs::read_dir(&runtime.root).what(|| format!("cannot read the state directory \"{}\"", runtime.root.display()))?;
+    }
     let containers = runtime.list()?;
     if c.quiet {
         let ids: String = containers.iter().map(|(s, _)| format!("{}\n", s.id)).collect();
@@ -122,14 +137,7 @@ fn list(runtime: &Runtime, c: &args::List) -> Result<i32> {
     }
     let owner = |uid: u32| user_name(uid).unwrap_or_else(|| format!("#{uid}"));
     if c.format == OutputFormat::Json {
-        let all: Vec<_> = containers
-            .iter()
-            .map(|(s, status)| {
-                let mut document = document(s, *status);
-                document["owner"] = owner(s.owner).into();
-                document
-            })
-            .collect();
+        let all: Vec<_> = containers.iter().map(|(s, status)| document(s, *status, owner(s.owner))).collect();
         // Go writes an empty list as null, and scripts have learned to read that.
         let text = if all.is_empty() { "null".to_owned() } else { serde_json::to_string(&all).map_err(json)? };
         return print(format!("{text}\n").as_bytes());

@@ -60,6 +60,13 @@ fn run() -> i32 {
     };
     // An error of exec must not look like an exit code of the program.
     let failure = if matches!(cli.command, Command::Exec(_)) { 255 } else { 1 };
+    let doing = match cli.command {
+        Command::Create(_) => format!("{} create failed: ", args::program()),
+        Command::Run(_) => format!("{} run failed: ", args::program()),
+        Command::Exec(_) => "exec failed: ".to_owned(),
+        _ => String::new(),
+    };
+    let log_is_stderr = cli.global.log.is_none();
     let done = runtime(&cli.global, &logger).and_then(|runtime| commands::execute(&runtime, &logger, cli));
     match done {
         Ok(code) => {
@@ -67,7 +74,13 @@ fn run() -> i32 {
             code
         }
         Err(e) => {
-            logger.fatal(&e.to_string());
+            // Without a log it is the caller's terminal that hears of it, in the words of a shell.
+            let plain = e.is_not_executed() && log_is_stderr;
+            if plain {
+                eprintln!("{e}");
+            } else {
+                logger.fatal(&format!("{doing}{e}"));
+            }
             failure
         }
     }

@@ -45,9 +45,10 @@ fn run(hook: &Hook, state: &[u8], default_env: &[(String, String)]) -> Result<()
     }
     let limit = hook.timeout.map(|s| Duration::from_secs(s.max(0) as u64));
     let begun = Instant::now();
-    let pidfd = hull_sys::pidfd::open(child.id() as i32).what(|| format!("cannot watch \"{shown}\""))?;
+    // A filter that is in force already may know nothing of pidfd_open(2).
+    let pidfd = hull_sys::pidfd::open(child.id() as i32).ok();
     let (out, err) = (child.stdout.take(), child.stderr.take());
-    let (out, err) = match drain(out, err, &pidfd, limit, begun) {
+    let (out, err) = match drain(out, err, pidfd.as_ref(), &mut child, limit, begun) {
         Some(text) => text,
         None => {
             // The hook may have ended between the time-out and the kill: either way it is reaped.
@@ -62,10 +63,31 @@ fn run(hook: &Hook, state: &[u8], default_env: &[(String, String)]) -> Result<()
         return Ok(());
     }
     let how = match status.signal() {
-        Some(n) => format!("signal {n}"),
+        Some(n) => format!("signal {n} ({})", signal_words(n)),
         None => format!("exit status {}", status.code().unwrap_or(-1)),
     };
     Err(Error::new(format!("\"{shown}\": {how}, stdout: {}, stderr: {}", out.trim(), err.trim())))
+}
+
+/// What a signal that ends a process means.
+fn signal_words(signal: i32) -> &'static str {
+    match signal {
+        libc::SIGHUP => "hangup",
+        libc::SIGINT => "interrupt",
+        libc::SIGQUIT => "quit",
+        libc::SIGILL => "illegal instruction",
+        libc::SIGTRAP => "trace/breakpoint trap",
+        libc::SIGABRT => "aborted",
+        libc::SIGBUS => "bus error",
+        libc::SIGFPE => "floating point exception",
+        libc::SIGKILL => "killed",
+        libc::SIGSEGV => "segmentation fault",
+        libc::SIGPIPE => "broken pipe",
+        libc::SIGALRM => "alarm clock",
+        libc::SIGTERM => "terminated",
+        libc::SIGSYS => "bad system call",
+        _ => "ended by it",
+    }
 }
 
 /// Reads both outputs until the hook ends; `None` when the time is over. A grandchild that keeps them open does not
@@ -73,12 +95,15 @@ fn run(hook: &Hook, state: &[u8], default_env: &[(String, String)]) -> Result<()
 fn drain(
     mut out: Option<std::process::ChildStdout>,
     mut err: Option<std::process::ChildStderr>,
-    pidfd: &std::os::fd::OwnedFd,
+    pidfd: Option<&std::os::fd::OwnedFd>,
+    child: &mut std::process::Child,
     limit: Option<Duration>,
     begun: Instant,
 ) -> Option<(String, String)> {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     const KEPT: usize = 4096;
+    /// Between two looks at a hook that can't be waited for by a descriptor.
+    const LOOK: Duration = Duration::from_millis(10);
     let mut texts = [Vec::new(), Vec::new()];
     let mut buf = [0; 4096];
     loop {
@@ -86,23 +111,27 @@ fn drain(
             Some(l) => Some(l.checked_sub(begun.elapsed())?),
             None => None,
         };
+        let left = if pidfd.is_none() { Some(left.map_or(LOOK, |l| l.min(LOOK))) } else { left };
         let timeout = left.map(|d| Timespec { tv_sec: d.as_secs() as i64, tv_nsec: d.subsec_nanos().into() });
-        let mut fds = vec![PollFd::new(pidfd, PollFlags::IN)];
+        let mut fds = Vec::with_capacity(3);
         if let Some(o) = &out {
             fds.push(PollFd::new(o, PollFlags::IN));
         }
         if let Some(e) = &err {
             fds.push(PollFd::new(e, PollFlags::IN));
         }
+        if let Some(p) = pidfd {
+            fds.push(PollFd::new(p, PollFlags::IN));
+        }
         if poll(&mut fds, timeout.as_ref()).is_err() {
             continue;
         }
-        let ended = !fds[0].revents().is_empty();
-        let (out_ready, err_ready) = match (out.is_some(), err.is_some()) {
-            (true, true) => (!fds[1].revents().is_empty(), !fds[2].revents().is_empty()),
-            (true, false) => (!fds[1].revents().is_empty(), false),
-            (false, true) => (false, !fds[1].revents().is_empty()),
-            (false, false) => (false, false),
+        let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
+        let mut next = |wanted: bool| wanted && ready.next().unwrap_or(false);
+        let (out_ready, err_ready) = (next(out.is_some()), next(err.is_some()));
+        let ended = match pidfd {
+            Some(_) => next(true),
+            None => !matches!(child.try_wait(), Ok(None)),
         };
         if out_ready && !take(out.as_mut(), &mut buf, &mut texts[0], KEPT) {
             out = None;

@@ -3,6 +3,7 @@
 //! Walks the plan in one order; every failure goes to the parent as text, and the process ends.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
@@ -44,15 +45,17 @@ struct Ready {
 impl Init<'_> {
     /// Becomes the workload. Never returns.
     pub fn run(mut self) -> ! {
-        let error = match self.prepare() {
+        let process = &self.plan.process;
+        let ready = self.prepare().and_then(|ready| {
+            self.wait_for_start()?;
+            // The hooks run in the container, with no more rights than its program.
+            let strings = process.finish(&ready.attributes, &self.sync)?;
+            self.start_hooks(ready.pid)?;
+            Ok((ready.program, strings))
+        });
+        let error = match ready {
+            Ok((program, strings)) => process.exec(&program, &strings, &self.sync),
             Err(e) => e,
-            Ok(ready) => match self.wait_for_start() {
-                Err(e) => e,
-                Ok(()) => match self.start_hooks(ready.pid) {
-                    Err(e) => e,
-                    Ok(()) => self.plan.process.exec(&ready.program, &ready.attributes, &self.sync),
-                },
-            },
         };
         // Where the parent is gone there is nobody left to tell.
         let _ = self.sync.ask(&Ask::Failed(error.to_string()));
@@ -81,6 +84,7 @@ impl Init<'_> {
         } else {
             if plan.maps.is_some() {
                 crate::stage::ask_maps(&self.sync)?;
+                crate::stage::become_root()?;
             }
             crate::stage::join(&self.joins)?;
         }
@@ -240,6 +244,7 @@ impl Init<'_> {
         if !plan.has_mount_ns() {
             rustix::process::chroot(".").what(|| "cannot chroot")?;
         } else if plan.no_pivot {
+            hide_host_views(&root)?;
             mount::mount_classic(Some(c"."), c"/", None, libc::MS_MOVE, None).what(|| "cannot move the root to \"/\"")?;
             rustix::process::chroot(".").what(|| "cannot chroot")?;
         } else {
@@ -266,6 +271,8 @@ impl Init<'_> {
     /// Waits at the gate; from then on the one who opened it hears of errors.
     fn wait_for_start(&mut self) -> Result<()> {
         let Some(gate) = self.gate.take() else { return Ok(()) };
+        // A container that waits can be ended by a signal, as one whose program runs.
+        hull_sys::signal::end_on_request();
         loop {
             let connection = hull_sys::socket::accept(gate.as_fd()).what(|| "cannot wait for start")?;
             let caller = Sync::new(connection);
@@ -316,6 +323,53 @@ fn run_hooks(
     state["pid"] = pid.into();
     state["status"] = status.into();
     crate::hooks::run_all(point, hooks, state.to_string().as_bytes(), env)
+}
+
+/// Takes the host's own procfs and sysfs out of this mount namespace: without pivot_root they stay in it, out of
+/// reach, and the kernel lets a user namespace mount either anew wherever one is there in full.
+fn hide_host_views(root: &Root) -> Result<()> {
+    let doing = "cannot hide the host's procfs and sysfs";
+    let table = std::fs::read_to_string("/proc/self/mountinfo").what(|| doing)?;
+    let inside = rustix::fs::readlink(format!("/proc/self/fd/{}", root.as_fd().as_raw_fd()), Vec::new()).what(|| doing)?;
+    let inside = std::path::Path::new(std::ffi::OsStr::from_bytes(inside.as_bytes()));
+    let view = |line: &&str| line.split(" - ").nth(1).is_some_and(|tail| tail.starts_with("proc ") || tail.starts_with("sysfs "));
+    let points = table.lines().filter(view).filter_map(|line| line.split(' ').nth(4)).map(unescape);
+    // The last first, so that what is mounted below goes before what it is mounted on.
+    for point in points.filter(|p| !std::path::Path::new(p).starts_with(inside)).collect::<Vec<_>>().into_iter().rev() {
+        let shown = || format!("{doing}: \"{}\"", point.to_string_lossy());
+        let path = std::ffi::CString::new(point.as_bytes()).map_err(|_| Error::new(doing))?;
+        // Not to unmount it on the host too.
+        mount::mount_classic(None, &path, None, libc::MS_SLAVE | libc::MS_REC, None).what(shown)?;
+        match mount::unmount(&path, libc::MNT_DETACH) {
+            // Locked to the mount below it by a user namespace: covered instead.
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EINVAL | libc::EPERM)) => {
+                mount::mount_classic(Some(c"tmpfs"), &path, Some(c"tmpfs"), 0, None).what(shown)?;
+            }
+            other => other.what(shown)?,
+        }
+    }
+    Ok(())
+}
+
+/// A path of mountinfo, where blanks and the like are written in octal.
+fn unescape(text: &str) -> std::ffi::OsString {
+    let bytes = text.as_bytes();
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let octal = (bytes[at] == b'\\').then(|| text.get(at + 1..at + 4)).flatten();
+        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => {
+                plain.push(byte);
+                at += 4;
+            }
+            None => {
+                plain.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    std::ffi::OsString::from_vec(plain)
 }
 
 /// Keeps what is mounted on the root from appearing on the host where the whole tree is shared: the mount that

@@ -34,9 +34,12 @@ pub struct Join<'a> {
 impl Join<'_> {
     /// Becomes the workload. Never returns.
     pub fn run(mut self) -> ! {
-        let error = match self.prepare() {
+        let ready = self.prepare().and_then(|(program, attributes)| {
+            Ok((program, self.process.finish(&attributes, &self.sync)?))
+        });
+        let error = match ready {
+            Ok((program, strings)) => self.process.exec(&program, &strings, &self.sync),
             Err(e) => e,
-            Ok((program, attributes)) => self.process.exec(&program, &attributes, &self.sync),
         };
         let _ = self.sync.ask(&Ask::Failed(error.to_string()));
         clone::exit_now(255)

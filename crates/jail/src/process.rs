@@ -200,7 +200,16 @@ impl ProcessPlan {
     }
 
     pub(crate) fn set_scheduler(&self, attr: SchedAttr) -> Result<()> {
-        hull_sys::sched::set_scheduler(attr).what(|| "process.scheduler: cannot set the scheduling policy")
+        hull_sys::sched::set_scheduler(attr).map_err(|e| {
+            const DEADLINE: u32 = 6;
+            let bound = attr.policy == DEADLINE && e.raw_os_error() == Some(libc::EPERM);
+            let hint = if bound {
+                " (process scheduler can't be used together with AllowedCPUs, that is with linux.resources.cpu.cpus)"
+            } else {
+                ""
+            };
+            Error::of(e, format!("process.scheduler: cannot set the scheduling policy{hint}"))
+        })
     }
 
     /// Sets the CPUs to run on; to be called inside the cgroup, whose cpuset is what bounds them from then on.
@@ -363,19 +372,18 @@ impl ProcessPlan {
         }
     }
 
-    /// The last steps: label, filter, capabilities, exec. Returns only on failure.
-    pub(crate) fn exec(&self, program: &Program, attributes: &Attributes, sync: &Sync) -> Error {
-        match self.finish(attributes, sync) {
-            Err(e) => e,
-            Ok(exec) => {
-                let error = hull_sys::exec::execveat(None, &program.0, &exec.0, &exec.1);
-                let errno = Errno::from_io_error(&error).unwrap_or(Errno::INVAL);
-                exec_error(&format!("exec {}", program.0.to_string_lossy()), errno)
-            }
-        }
+    /// Executes the program. Returns only on failure, which the parent hears as [`Ask::NotExecuted`].
+    pub(crate) fn exec(&self, program: &Program, strings: &Strings, sync: &Sync) -> ! {
+        let error = hull_sys::exec::execveat(None, &program.0, &strings.0, &strings.1);
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::INVAL);
+        let error = exec_error(&format!("exec {}", program.0.to_string_lossy()), errno);
+        // Where the parent is gone there is nobody left to tell.
+        let _ = sync.ask(&Ask::NotExecuted(error.to_string()));
+        hull_sys::clone::exit_now(255)
     }
 
-    fn finish(&self, attributes: &Attributes, sync: &Sync) -> Result<(hull_sys::exec::Strings, hull_sys::exec::Strings)> {
+    /// The last steps before exec: labels, capabilities, filter. The result is for [`ProcessPlan::exec`].
+    pub(crate) fn finish(&self, attributes: &Attributes, sync: &Sync) -> Result<Strings> {
         let env = self.environment();
         let strings = (hull_sys::exec::Strings::new(self.args.clone()), hull_sys::exec::Strings::new(env));
         write_label(&attributes.apparmor, "exec ", &self.apparmor, "process.apparmorProfile")?;
@@ -455,6 +463,9 @@ fn home_of(uid: u32) -> Option<String> {
     let row = rows.find(|f| f.get(2).and_then(|u| u.parse().ok()) == Some(uid))?;
     row.get(5).filter(|h| !h.is_empty()).map(|h| (*h).to_owned())
 }
+
+/// Arguments and environment, as exec takes them.
+type Strings = (hull_sys::exec::Strings, hull_sys::exec::Strings);
 
 /// A program found, to be executed.
 #[derive(Debug)]

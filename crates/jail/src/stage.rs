@@ -29,7 +29,7 @@ pub fn open_joins(joins: &[Join]) -> Result<Vec<(u64, OwnedFd)>> {
 }
 
 /// Joins them: first those that the present rights allow, then the user namespace, then the rest; the mount
-/// namespace last, since paths change with it.
+/// namespace last, since paths change with it. In a user namespace, [`become_root`] is still to be called.
 pub(crate) fn join(joins: &[(u64, OwnedFd)]) -> Result<()> {
     let enter = |(flag, fd): &(u64, OwnedFd)| {
         clone::setns(fd.as_fd(), *flag).what(|| format!("linux.namespaces: cannot join the {} namespace", kind(*flag)))
@@ -46,7 +46,6 @@ pub(crate) fn join(joins: &[(u64, OwnedFd)]) -> Result<()> {
     }
     if let Some(user) = user {
         enter(user)?;
-        become_root()?;
     }
     for join in later.into_iter().chain(joins.iter().find(is(flags::NEWNS))) {
         enter(join)?;
@@ -89,6 +88,7 @@ pub(crate) fn pass(plan: &Plan, joins: &[(u64, OwnedFd)], sync: &Sync) -> Result
         ask_maps(sync)?;
         new &= !flags::NEWUSER;
     }
+    // The change of user makes this process's files in /proc the host root's: what is written there comes before it.
     if new & flags::NEWTIME != 0 {
         clone::unshare(flags::NEWTIME).what(|| "cannot make a time namespace")?;
         new &= !flags::NEWTIME;
@@ -96,6 +96,9 @@ pub(crate) fn pass(plan: &Plan, joins: &[(u64, OwnedFd)], sync: &Sync) -> Result
         for line in &plan.time_offsets {
             std::fs::write(path, line).what(|| format!("linux.timeOffsets: cannot set \"{}\"", line.trim()))?;
         }
+    }
+    if plan.in_userns {
+        become_root()?;
     }
     // SAFETY: this process came from a clone of a process with one thread, and has one itself.
     match unsafe { clone::clone3(new | flags::PARENT, None) }.what(|| "cannot make the container's process")? {
@@ -107,11 +110,11 @@ pub(crate) fn pass(plan: &Plan, joins: &[(u64, OwnedFd)], sync: &Sync) -> Result
     }
 }
 
-/// Has the parent write the maps of the user namespace just made, and becomes its root.
+/// Has the parent write the maps of the user namespace just made; [`become_root`] is to follow.
 pub(crate) fn ask_maps(sync: &Sync) -> Result<()> {
     sync.ask(&Ask::Map)?;
     if sync.answer()?.is_none() {
         return Err(Error::new("the runtime is gone"));
     }
-    become_root()
+    Ok(())
 }

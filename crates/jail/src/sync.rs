@@ -34,6 +34,8 @@ pub enum Ask {
     Debug(String),
     /// It failed; the child ends.
     Failed(String),
+    /// All was made, but the program could not be executed; the child ends.
+    NotExecuted(String),
     /// The socket was closed: by exec, or by the child's end.
     End,
 }
@@ -64,6 +66,7 @@ impl Sync {
             Ask::Warning(text) => (b'W', text.as_bytes().to_vec(), None),
             Ask::Debug(text) => (b'D', text.as_bytes().to_vec(), None),
             Ask::Failed(text) => (b'E', text.as_bytes().to_vec(), None),
+            Ask::NotExecuted(text) => (b'X', text.as_bytes().to_vec(), None),
             Ask::End => return Ok(()),
         };
         let mut message = vec![tag];
@@ -99,6 +102,7 @@ impl Sync {
             (b'W', _) => Ask::Warning(text()),
             (b'D', _) => Ask::Debug(text()),
             (b'E', _) => Ask::Failed(text()),
+            (b'X', _) => Ask::NotExecuted(text()),
             _ => return Err(garbled()),
         };
         Ok(ask)

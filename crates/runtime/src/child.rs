@@ -40,7 +40,12 @@ impl Conversation {
             let ask = self.sync.asked()?;
             let done = match ask {
                 Ask::Ready => return Ok(()),
-                Ask::Failed(text) => return Err(Error::new(text)),
+                Ask::Failed(text) => {
+                    // Runc's words, which scripts and people search for.
+                    let doing = "unable to start container process";
+                    let inside = if answers.plan.is_some() { ": error during container init" } else { "" };
+                    return Err(Error::new(text).during(&format!("{doing}{inside}")));
+                }
                 Ask::End => return Err(self.vanished()),
                 Ask::Warning(text) => {
                     answers.runtime.warn(&text);
@@ -71,6 +76,7 @@ impl Conversation {
                     self.console = Some(master);
                     Ok(())
                 }
+                Ask::NotExecuted(text) => return Err(Error::not_executed(text)),
                 Ask::Listener(..) => Err(Error::new("a seccomp listener came too early")),
             };
             match done {
@@ -174,7 +180,8 @@ pub(crate) fn until_exec(
     loop {
         match sync.asked()? {
             Ask::End => return Ok(()),
-            Ask::Failed(text) => return Err(Error::new(text)),
+            Ask::Failed(text) => return Err(Error::new(text).during("unable to start container process")),
+            Ask::NotExecuted(text) => return Err(Error::not_executed(text)),
             Ask::Warning(text) => runtime.warn(&text),
             Ask::Debug(text) => runtime.debug(&text),
             Ask::Listener(number, address) => {

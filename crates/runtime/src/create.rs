@@ -330,6 +330,7 @@ impl Runtime {
     pub(crate) fn compile(&self, profile: &Seccomp) -> Result<Filter> {
         let compiled = hull_seccomp::compile(profile, hull_seccomp::native_arch()).map_err(|e| Error::new(e.to_string()))?;
         compiled.warnings.iter().for_each(|w| self.debug(w));
+        self.debug(&format!("seccomp filter flags: {}", compiled.flags));
         let instruction = |i: &hull_seccomp::Insn| hull_sys::seccomp::Instruction { code: i.code, jt: i.jt, jf: i.jf, k: i.k };
         Ok(Filter {
             program: compiled.program.iter().map(instruction).collect(),

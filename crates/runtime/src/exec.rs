@@ -74,6 +74,7 @@ impl Runtime {
         let mut warnings = Vec::new();
         let mut plan = hull_jail::plan::process_plan(process, filter, &mut warnings)?;
         warnings.iter().for_each(|w| self.warn(w));
+        plan.take_container(&linux)?;
         let (preserve, extra) = listen_fds(options.preserve_fds);
         plan.preserve_fds = preserve;
         plan.debug = self.verbose;

@@ -27,6 +27,19 @@ pub fn reset() {
     }
 }
 
+/// Lets the signals that ask a process to end do so even to the first process of a PID namespace, which the kernel
+/// guards against those that it has no handler for. exec(2) undoes it.
+pub fn end_on_request() {
+    extern "C" fn end(signal: libc::c_int) {
+        // SAFETY: _exit(2) may be called from a signal handler.
+        unsafe { libc::_exit(128 + signal) }
+    }
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGUSR1, libc::SIGUSR2] {
+        // SAFETY: the handler does nothing but end the process.
+        unsafe { libc::signal(signal, end as extern "C" fn(libc::c_int) as libc::sighandler_t) };
+    }
+}
+
 /// Blocks all signals, so that they wait to be read.
 pub fn block_all() {
     let full = set_of(true);
