@@ -19,7 +19,7 @@ const SEALS: SealFlags =
 pub(crate) fn protect() -> Result<()> {
     let doing = || "cannot protect hull's own executable";
     let own = rustix::fs::open("/proc/self/exe", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).what(doing)?;
-    let read_only = mount::flags_of(&own).what(doing)? & libc::ST_RDONLY as u64 != 0;
+    let read_only = mount::flags_of(&own).what(doing)? & libc::ST_RDONLY != 0;
     if read_only || rustix::fs::fcntl_get_seals(&own).is_ok_and(|s| s.contains(SEALS)) {
         return Ok(());
     }

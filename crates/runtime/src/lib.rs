@@ -72,8 +72,11 @@ pub struct Runtime {
     /// Whether debug lines are wanted, those of the container's process among them.
     pub verbose: bool,
     /// Receives warnings and debug lines.
-    pub report: Box<dyn Fn(Severity, &str)>,
+    pub report: Report,
 }
+
+/// Receives what a user should know.
+pub type Report = Box<dyn Fn(Severity, &str)>;
 
 impl Runtime {
     /// Containers below `root`, reports dropped.

@@ -19,7 +19,7 @@ pub fn load(program: &[Instruction], flags: u64) -> io::Result<Option<OwnedFd>> 
     let ret = check(unsafe {
         libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const prog)
     })?;
-    if flags & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u64 == 0 {
+    if flags & libc::SECCOMP_FILTER_FLAG_NEW_LISTENER == 0 {
         return Ok(None);
     }
     // SAFETY: with that flag the return value is a new descriptor.
@@ -42,7 +42,7 @@ pub fn is_listener(fd: std::os::fd::BorrowedFd<'_>) -> bool {
 pub fn known_flags(candidates: u64) -> u64 {
     (0..64).map(|bit| 1u64 << bit).filter(|flag| candidates & flag != 0).filter(|flag| {
         // With a null program a known flag fails by EFAULT, an unknown one by EINVAL.
-        let extra = if *flag == 1 << 5 { libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u64 } else { 0 };
+        let extra = if *flag == 1 << 5 { libc::SECCOMP_FILTER_FLAG_NEW_LISTENER } else { 0 };
         // SAFETY: a null program is what makes the call fail before it changes anything.
         let ret = unsafe {
             libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flag | extra, std::ptr::null::<u8>())

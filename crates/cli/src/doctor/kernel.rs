@@ -184,7 +184,14 @@ fn kvm() -> Finding {
         }
     };
     match probe::kvm_version(&device) {
-        Ok(12) if is_virtual() => {
+        // kvm_pvm and its like answer as KVM does, and run only kernels that were made for them.
+        Ok(12) if !has_flag(&["vmx", "svm"]) && cfg!(target_arch = "x86_64") => Finding::limited(
+            "kvm",
+            FOR,
+            format!("{path} opens, but the processor offers no virtualisation: KVM in software, on which ordinary kernels may hang"),
+        )
+        .advise("nothing for containers; for virtual machines, enable (nested) virtualisation where this host is configured"),
+        Ok(12) if has_flag(&["hypervisor"]) => {
             Finding::ok("kvm", FOR, "usable; this host is a virtual machine itself, so nested and slower")
         }
         Ok(12) => Finding::ok("kvm", FOR, "usable"),
@@ -194,7 +201,9 @@ fn kvm() -> Finding {
     }
 }
 
-fn is_virtual() -> bool {
+/// Whether the processor says that it has one of these.
+fn has_flag(names: &[&str]) -> bool {
     let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    cpus.lines().any(|line| line.starts_with("flags") && line.split_whitespace().any(|flag| flag == "hypervisor"))
+    let flags = cpus.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
+    flags.split_whitespace().any(|flag| names.contains(&flag))
 }
