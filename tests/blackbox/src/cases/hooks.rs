@@ -24,6 +24,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(pid_is_real, "a hook at create is given the pid of a living process"),
     case!(namespaces, "createContainer runs in the container's mount namespace, the others on the host's"),
     case!(start_container_is_inside, "startContainer runs inside the container's root"),
+    case!(start_container_is_confined, "startContainer runs under the container's filter and without capabilities that it lacks"),
     case!(before_pivot, "createContainer sees the host's root"),
     case!(env, "a hook has the environment of its entry alone"),
     case!(args, "a hook has the arguments of its entry, the first as its name"),
@@ -175,6 +176,23 @@ fn namespaces(ctx: &Ctx) -> Done {
     ] {
         same!(lines(&dir, kind), vec![want.clone()], "mount namespace of {kind}");
     }
+    Ok(())
+}
+
+fn start_container_is_confined(ctx: &Ctx) -> Done {
+    let filter = json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 44 }],
+    });
+    let script = "grep CapEff /proc/self/status > /seen; mkdir /made && echo made >> /seen; true";
+    let b = ctx.bundle().rw().set("/linux/seccomp", filter);
+    let b = b.tweak(|c| {
+        c["process"]["capabilities"] = json!({});
+        c["hooks"] = json!({ "startContainer": [{ "path": "/bin/sh", "args": ["sh", "-c", script] }] });
+    });
+    let seen = b.rootfs().join("seen");
+    b.run()?.ok()?;
+    same!(fs::read_to_string(seen)?, "CapEff:\t0000000000000000\n", "what the hook did");
     Ok(())
 }
 

@@ -19,6 +19,9 @@ pub(crate) const CASES: &[Case] = &[
     case!(bind_readonly, "ro makes a bind mount read-only, the source stays writable"),
     case!(bind_flags, "nosuid, nodev, noexec, noatime hold on a bind mount"),
     case!(bind_keeps_source_flags, "a bind mount without options changes nothing on the source mount"),
+    case!(bind_without_flags, "a bind mount without options about flags has those of its source")
+        .theirs("crun", "1.8.1 clears them"),
+    case!(bind_exact_flags, "a bind mount with one has those named and no other"),
     case!(bind_missing_source, "a bind mount of a missing source is refused and the source named"),
     case!(bind_relative_source, "a relative source starts from the bundle"),
     case!(bind_of_device, "a device node is bind-mounted"),
@@ -191,6 +194,32 @@ fn bind_keeps_source_flags(ctx: &Ctx) -> Done {
     let own = mount_at(&host::mounts("self"), &s)?;
     unmount(&s)?;
     check!(!own.has("ro") && !own.has("nosuid"), "the source mount became {own:?}");
+    Ok(())
+}
+
+/// The flags of a bind mount with these options, of a source that is read-only, nodev and noexec.
+fn bind_of_restricted(ctx: &Ctx, options: &[&str]) -> Result<host::Mount, Stop> {
+    use rustix::mount::MountFlags;
+    host::private_mounts()?;
+    let s = source(ctx);
+    rustix::mount::mount("tmpfs", s.as_str(), "tmpfs", MountFlags::NODEV | MountFlags::NOEXEC, None)?;
+    rustix::mount::mount_remount(s.as_str(), MountFlags::BIND | MountFlags::RDONLY | MountFlags::NODEV | MountFlags::NOEXEC, "")?;
+    let b = ctx.bundle().tweak(|c| c.mount("/mnt", "bind", &s, options));
+    let seen = mount_at(&seen(b)?, "/mnt");
+    unmount(&s)?;
+    seen
+}
+
+fn bind_without_flags(ctx: &Ctx) -> Done {
+    let m = bind_of_restricted(ctx, &["rbind", "rprivate"])?;
+    check!(m.has("ro") && m.has("nodev") && m.has("noexec"), "{m:?}");
+    Ok(())
+}
+
+fn bind_exact_flags(ctx: &Ctx) -> Done {
+    let m = bind_of_restricted(ctx, &["rbind", "rprivate", "nosuid", "nodev"])?;
+    check!(m.has("nosuid") && m.has("nodev"), "{m:?}");
+    check!(!m.has("ro") && !m.has("noexec"), "{m:?}");
     Ok(())
 }
 

@@ -15,6 +15,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(kill_bad_signal, "kill with an unknown signal fails and sends nothing")
         .theirs("crun", "1.8.1 takes an unknown name for signal 0, and 9x for 9"),
     case!(kill_created, "kill of a created container works"),
+    case!(term_created, "TERM ends a created container").theirs("crun", "1.8.1 does not hear it"),
     case!(kill_stopped, "kill with TERM of a stopped container fails"),
     case!(kill_all, "kill --all reaches every process of a container without pid namespace"),
     case!(init_takes_all_along, "with init of a pid namespace every process of the container ends"),
@@ -50,6 +51,12 @@ fn kill_bad_signal(ctx: &Ctx) -> Done {
     }
     same!(c.status()?, "running", "status");
     Ok(())
+}
+
+fn term_created(ctx: &Ctx) -> Done {
+    let c = ctx.bundle().create()?;
+    c.kill("TERM")?;
+    c.wait("stopped")
 }
 
 fn kill_created(ctx: &Ctx) -> Done {
