@@ -8,21 +8,38 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::error::{Context as _, Error, Result};
-use crate::plan::DevicePlan;
-use crate::root::{Root, Want, open_child};
+use hull_sys::mount;
 
-/// Makes the nodes. In a user namespace mknod is denied, so the host's node is bound instead.
-pub(crate) fn make(root: &Root, devices: &[DevicePlan], bind: bool) -> Result<()> {
-    for device in devices {
+use crate::error::{Context as _, Error, Result};
+use crate::plan::{DevicePlan, UserMaps};
+use crate::root::{Root, Want, kind_of, open_child};
+use crate::sync::{Ask, Sync};
+
+/// Makes the nodes. In a user namespace mknod is denied, so the host's node is bound instead, or one that the parent
+/// makes.
+pub(crate) fn make(root: &Root, devices: &[DevicePlan], bind: bool, sync: &Sync) -> Result<()> {
+    refuse_link(root)?;
+    for (index, device) in devices.iter().enumerate() {
         let doing = || format!("cannot make the device \"{}\"", device.path.display());
-        let made = if bind && device.kind != libc::S_IFIFO { bind_node(root, device) } else { make_node(root, device) };
+        let bound = || bind_node(root, index, device, sync);
+        let made = if bind && device.kind != libc::S_IFIFO { bound() } else { make_node(root, device, bound) };
         made.map_err(|e| e.during(&doing()))?;
     }
     links(root)
 }
 
-fn make_node(root: &Root, device: &DevicePlan) -> Result<()> {
+/// An image whose /dev is a link was made to mislead. Nothing would leave the root, but what is made would not be
+/// where the container's programs are told to look for it (CVE-2026-47766).
+fn refuse_link(root: &Root) -> Result<()> {
+    match open_child(root.as_fd(), "dev".as_ref()) {
+        Ok(dev) if kind_of(&dev).what(|| "cannot examine \"/dev\" of the container")? == FileType::Symlink => {
+            Err(Error::new("\"/dev\" of the container is a symbolic link"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn make_node(root: &Root, device: &DevicePlan, bound: impl Fn() -> Result<()>) -> Result<()> {
     let (dir, name) = root.parent(&device.path).what(|| "its directory")?;
     let kind = FileType::from_raw_mode(device.kind);
     let number = rustix::fs::makedev(device.number.0, device.number.1);
@@ -34,7 +51,7 @@ fn make_node(root: &Root, device: &DevicePlan) -> Result<()> {
             let same = FileType::from_raw_mode(st.st_mode) == kind && (kind == FileType::Fifo || st.st_rdev == number);
             return if same { Ok(()) } else { Err(Error::new("something else stands there")) };
         }
-        Err(Errno::PERM) if kind != FileType::Fifo => return bind_node(root, device),
+        Err(Errno::PERM) if kind != FileType::Fifo => return bound(),
         Err(e) => return Err(e).what(|| "mknod"),
     }
     if device.owner != (0, 0) {
@@ -44,17 +61,53 @@ fn make_node(root: &Root, device: &DevicePlan) -> Result<()> {
     Ok(())
 }
 
-/// Binds the host's device of that path after making sure that it is that device.
-fn bind_node(root: &Root, device: &DevicePlan) -> Result<()> {
-    let path = CString::new(device.path.as_os_str().as_bytes()).map_err(|_| Error::new("path has a NUL byte"))?;
-    let tree = hull_sys::mount::open_tree_clone(rustix::fs::CWD, &path, false, false).what(|| "the host's device")?;
-    let st = rustix::fs::statat(&tree, "", AtFlags::EMPTY_PATH).what(|| "the host's device")?;
-    let number = rustix::fs::makedev(device.number.0, device.number.1);
-    if FileType::from_raw_mode(st.st_mode) != FileType::from_raw_mode(device.kind) || st.st_rdev != number {
-        return Err(Error::new(format!("the host's file is not the device {}:{}", device.number.0, device.number.1)));
-    }
+/// Binds the host's device of that path or, where there is none, one that the parent makes.
+fn bind_node(root: &Root, index: usize, device: &DevicePlan, sync: &Sync) -> Result<()> {
+    let tree = match host_node(device)? {
+        Some(tree) => tree,
+        None => {
+            sync.ask(&Ask::Device(index))?;
+            let mut fds = sync.answer()?.ok_or_else(|| Error::new("the runtime is gone"))?;
+            fds.pop().ok_or_else(|| Error::new("the runtime sent no device"))?
+        }
+    };
     let target = root.target(&device.path, Want::File, false).what(|| "target")?;
     crate::mounts::attach(&tree, &target, &device.path)
+}
+
+/// The host's file of that path, if it is that device.
+fn host_node(device: &DevicePlan) -> Result<Option<OwnedFd>> {
+    let path = CString::new(device.path.as_os_str().as_bytes()).map_err(|_| Error::new("path has a NUL byte"))?;
+    let tree = match mount::open_tree_clone(rustix::fs::CWD, &path, false, false) {
+        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
+        other => other.what(|| "the host's device")?,
+    };
+    let st = rustix::fs::statat(&tree, "", AtFlags::EMPTY_PATH).what(|| "the host's device")?;
+    let number = rustix::fs::makedev(device.number.0, device.number.1);
+    let same = FileType::from_raw_mode(st.st_mode) == FileType::from_raw_mode(device.kind) && st.st_rdev == number;
+    Ok(same.then_some(tree))
+}
+
+/// See [`crate::device_for`].
+pub(crate) fn detached(device: &DevicePlan, maps: Option<&UserMaps>) -> Result<OwnedFd> {
+    const NAME: &str = "node";
+    let doing = || format!("the host has no device {}:{} there, and none can be made", device.number.0, device.number.1);
+    let context = mount::Context::open(c"tmpfs").what(doing)?;
+    let dir = context.mount(mount::attr::NOSUID | mount::attr::NOEXEC).what(doing)?;
+    let number = rustix::fs::makedev(device.number.0, device.number.1);
+    let mode = Mode::from_raw_mode(device.mode);
+    rustix::fs::mknodat(&dir, NAME, FileType::from_raw_mode(device.kind), mode, number).what(doing)?;
+    // Whatever the caller's mask.
+    rustix::fs::chmodat(&dir, NAME, mode, AtFlags::empty()).what(doing)?;
+    let owner = |map: fn(&UserMaps) -> &[hull_spec::IdMapping], id: u32| maps.and_then(|m| host_id(map(m), id));
+    let uid = owner(|m| &m.uids, device.owner.0).map(rustix::fs::Uid::from_raw);
+    let gid = owner(|m| &m.gids, device.owner.1).map(rustix::fs::Gid::from_raw);
+    rustix::fs::chownat(&dir, NAME, uid, gid, AtFlags::SYMLINK_NOFOLLOW).what(doing)?;
+    mount::open_tree_clone(dir.as_fd(), c"node", false, true).what(doing)
+}
+
+fn host_id(map: &[hull_spec::IdMapping], id: u32) -> Option<u32> {
+    map.iter().find(|m| id >= m.container_id && id - m.container_id < m.size).map(|m| m.host_id + (id - m.container_id))
 }
 
 fn links(root: &Root) -> Result<()> {

@@ -111,11 +111,11 @@ impl Init<'_> {
         let proc = HostProc::open()?;
         let attributes = plan.process.attributes(&proc)?;
         let old_root = self.isolate_mounts()?;
-        let root = self.open_root()?;
-        let mut mounter = Mounter::new(plan, &root, &self.sync, &self.idmaps);
+        let mut root = self.open_root()?;
+        let mut mounter = Mounter::new(plan, &mut root, &self.sync, &self.idmaps);
         mounter.mount_all()?;
         if let Some(devices) = &plan.devices {
-            crate::devices::make(&root, devices, plan.in_userns)?;
+            crate::devices::make(mounter.root, devices, plan.in_userns, &self.sync)?;
         }
         if plan.parent_hooks {
             self.sync.ask(&Ask::Hooks)?;
@@ -123,16 +123,16 @@ impl Init<'_> {
         }
         if !plan.create_container.is_empty() {
             // Hooks written for runc find the container's root where they begin.
-            rustix::process::fchdir(&root).what(|| "cannot enter the root")?;
+            rustix::process::fchdir(&*mounter.root).what(|| "cannot enter the root")?;
         }
         run_hooks(plan, "createContainer", &plan.create_container, proc.own_pid().unwrap_or(0), "creating", &[])?;
         if plan.process.terminal {
-            crate::terminal::set_up(&root, &plan.process, &self.sync, true)?;
+            crate::terminal::set_up(mounter.root, &plan.process, &self.sync, true)?;
         } else {
-            crate::devices::reopen_null(&root);
+            crate::devices::reopen_null(mounter.root);
         }
         // A missing working directory is made, as engines rely on it; never through a link out of the root.
-        if let Err(e) = root.make_directory(&plan.process.cwd) {
+        if let Err(e) = mounter.root.make_directory(&plan.process.cwd) {
             return Err(e).what(|| format!("process.cwd: cannot make or enter \"{}\"", plan.process.cwd.display()));
         }
         let places = mounter.finish()?;
@@ -192,7 +192,12 @@ impl Init<'_> {
         if !self.plan.has_mount_ns() {
             return Ok(None);
         }
-        let propagation = if self.plan.propagation == 0 { libc::MS_SLAVE | libc::MS_REC } else { self.plan.propagation };
+        let propagation = match self.plan.propagation {
+            0 => libc::MS_SLAVE | libc::MS_REC,
+            // What can't be bound comes to be so at the end: until then there is much to bind.
+            p if p & libc::MS_UNBINDABLE != 0 => libc::MS_PRIVATE | libc::MS_REC,
+            p => p,
+        };
         let change = || mount::mount_classic(None, c"/", None, propagation, None);
         match change() {
             Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {}

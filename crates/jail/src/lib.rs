@@ -31,3 +31,11 @@ pub use error::{Error, Result};
 pub fn source_for(mount: &plan::MountPlan, idmaps: &[std::os::fd::OwnedFd]) -> Result<std::os::fd::OwnedFd> {
     mounts::source_for(mount, idmaps)
 }
+
+/// Makes a device that the host has no file for, for a parent that helps a child in a user namespace.
+///
+/// # Errors
+/// Where the caller may not make devices.
+pub fn device_for(device: &plan::DevicePlan, maps: Option<&plan::UserMaps>) -> Result<std::os::fd::OwnedFd> {
+    devices::detached(device, maps)
+}

@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 use hull_sys::mount::{self, Change, Context, attr};
 
@@ -24,7 +25,8 @@ const LONGEST_VALUE: usize = 256;
 /// Makes all mounts.
 pub(crate) struct Mounter<'a> {
     pub(crate) plan: &'a Plan,
-    pub(crate) root: &'a Root,
+    /// The root; a mount at "/" takes its place.
+    pub(crate) root: &'a mut Root,
     pub(crate) sync: &'a Sync,
     /// User namespaces that carry the mappings of id-mapped mounts.
     pub(crate) idmaps: &'a [OwnedFd],
@@ -35,7 +37,7 @@ pub(crate) struct Mounter<'a> {
 }
 
 impl<'a> Mounter<'a> {
-    pub(crate) fn new(plan: &'a Plan, root: &'a Root, sync: &'a Sync, idmaps: &'a [OwnedFd]) -> Mounter<'a> {
+    pub(crate) fn new(plan: &'a Plan, root: &'a mut Root, sync: &'a Sync, idmaps: &'a [OwnedFd]) -> Mounter<'a> {
         Mounter { plan, root, sync, idmaps, late_readonly: Vec::new(), kernel: Vec::new() }
     }
 
@@ -45,7 +47,7 @@ impl<'a> Mounter<'a> {
                 let what = if m.options.bind { &m.source } else { &m.kind };
                 format!("error mounting \"{what}\" to rootfs at \"{}\"", m.target.display())
             };
-            if m.target == Path::new("/") {
+            if m.target == Path::new("/") && (!self.plan.has_mount_ns() || m.kind.starts_with("cgroup")) {
                 return Err(Error::new(format!("{}: a mount on the root itself would hide the container", doing())));
             }
             self.kernel.retain(|(at, _)| !at.starts_with(&m.target));
@@ -69,6 +71,14 @@ impl<'a> Mounter<'a> {
         Ok(Places { root: self.root, kernel: self.kernel })
     }
 
+    /// What was mounted at "/" is the root from now on.
+    fn adopt(&mut self, m: &MountPlan, tree: &OwnedFd) -> Result<()> {
+        if m.target == Path::new("/") {
+            *self.root = Root::new(tree.try_clone().what(|| "dup")?);
+        }
+        Ok(())
+    }
+
     fn remember_kernel(&mut self, m: &MountPlan, tree: OwnedFd) {
         use hull_sys::fs::{PROC_MAGIC, SYSFS_MAGIC};
         if hull_sys::fs::magic_of(&tree).is_ok_and(|magic| magic == PROC_MAGIC || magic == SYSFS_MAGIC) {
@@ -85,10 +95,14 @@ impl<'a> Mounter<'a> {
             return Err(Error::new(format!("\"{}\" is not a procfs, and only a procfs may be at /proc", m.source)));
         }
         let want = if kind_of(&tree).what(|| "source")? == FileType::Directory { Want::Directory } else { Want::File };
-        let target = self.target(&m.target, want, strict(m))?;
+        let target = match m.options.dest_nofollow && !strict(m) {
+            true => self.target_nofollow(&m.target, want)?,
+            false => self.target(&m.target, want, strict(m))?,
+        };
         self.change_bind(tree.as_fd(), m)?;
         mount::move_mount(tree.as_fd(), target.as_fd()).what(|| "cannot attach")?;
         self.propagate(tree.as_fd(), m)?;
+        self.adopt(m, &tree)?;
         if want == Want::Directory && (m.target.starts_with("/proc") || m.target.starts_with("/sys")) {
             self.remember_kernel(m, tree);
         }
@@ -101,7 +115,7 @@ impl<'a> Mounter<'a> {
         let path = CString::new(m.source.as_bytes()).map_err(|_| Error::new("source: has a NUL byte"))?;
         if !(self.plan.in_userns && m.idmap.is_some()) {
             match open_source(&path, m) {
-                Err(e) if self.plan.in_userns && e.raw_os_error() == Some(libc::EACCES) => {}
+                Err(e) if self.plan.in_userns && matches!(e.raw_os_error(), Some(libc::EACCES | libc::EINVAL)) => {}
                 Err(e) => return Err(e).what(|| format!("source \"{}\"", m.source)),
                 Ok(tree) => {
                     if let Some(idmap) = m.idmap {
@@ -121,6 +135,16 @@ impl<'a> Mounter<'a> {
         let (parent, name) = self.root.parent(&m.target).what(|| "target")?;
         rustix::fs::symlinkat(&link, &parent, name).what(|| "cannot copy the symbolic link")?;
         Ok(true)
+    }
+
+    /// The target of a bind with `dest-nofollow`: a link that stands there is itself mounted over.
+    fn target_nofollow(&self, path: &Path, want: Want) -> Result<OwnedFd> {
+        let (parent, name) = self.root.parent(path).what(|| "target")?;
+        self.refuse_inside_proc(path, &parent)?;
+        match crate::root::open_child(parent.as_fd(), &name) {
+            Err(Errno::NOENT) => self.target(path, want, false),
+            other => other.what(|| "target"),
+        }
     }
 
     fn target(&self, path: &Path, want: Want, strict: bool) -> Result<OwnedFd> {
@@ -193,6 +217,9 @@ impl<'a> Mounter<'a> {
         let late = tmpfs && m.options.attr_set & attr::RDONLY != 0;
         let attributes = if late { m.options.attr_set & !attr::RDONLY } else { m.options.attr_set };
         if data.iter().any(|(_, v)| v.as_ref().is_some_and(|v| v.len() >= LONGEST_VALUE)) {
+            if m.target == Path::new("/") {
+                return Err(Error::new(format!("an option is longer than {LONGEST_VALUE} characters")));
+            }
             return self.classic(m, &target, &data, attributes);
         }
         let tree = match self.create(m, &data, attributes) {
@@ -211,6 +238,7 @@ impl<'a> Mounter<'a> {
             self.change(tree.as_fd(), m.options.rec_set, m.options.rec_clr, true)?;
         }
         self.propagate(tree.as_fd(), m)?;
+        self.adopt(m, &tree)?;
         if late {
             self.late_readonly.push(tree);
         } else if m.kind == "proc" || m.kind == "sysfs" {
@@ -269,7 +297,7 @@ impl<'a> Mounter<'a> {
 
 /// /proc and /sys are never reached through a link of the image (CVE-2019-19921, CVE-2023-28642, CVE-2025-54867).
 fn strict(m: &MountPlan) -> bool {
-    m.options.dest_nofollow || m.target.starts_with("/proc") || m.target.starts_with("/sys") && m.kind == "sysfs"
+    m.target.starts_with("/proc") || m.target.starts_with("/sys") && m.kind == "sysfs"
 }
 
 /// Opens what a bind mount shows.

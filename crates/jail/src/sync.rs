@@ -20,6 +20,8 @@ pub enum Ask {
     Staged(i32, OwnedFd),
     /// Open the source of this mount in my mount namespace, with the parent's privileges.
     Source(usize),
+    /// Make this device for me: the host has none at its path.
+    Device(usize),
     /// The mounts stand: run the prestart and createRuntime hooks, move network devices.
     Hooks,
     /// The console's master.
@@ -59,6 +61,7 @@ impl Sync {
             Ask::Map => (b'U', vec![], None),
             Ask::Staged(pid, fd) => (b'S', pid.to_ne_bytes().to_vec(), Some(fd.as_fd())),
             Ask::Source(index) => (b'M', index.to_ne_bytes().to_vec(), None),
+            Ask::Device(index) => (b'N', index.to_ne_bytes().to_vec(), None),
             Ask::Hooks => (b'H', vec![], None),
             Ask::Console(fd) => (b'C', vec![], Some(fd.as_fd())),
             Ask::Ready => (b'R', vec![], None),
@@ -91,6 +94,7 @@ impl Sync {
             (b'U', _) => Ask::Map,
             (b'S', Some(fd)) => Ask::Staged(number().map_err(|_| garbled())?, fd),
             (b'M', _) => Ask::Source(payload.try_into().map(usize::from_ne_bytes).map_err(|_| garbled())?),
+            (b'N', _) => Ask::Device(payload.try_into().map(usize::from_ne_bytes).map_err(|_| garbled())?),
             (b'H', _) => Ask::Hooks,
             (b'C', Some(fd)) => Ask::Console(fd),
             (b'R', _) => Ask::Ready,

@@ -3,6 +3,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
+
 use hull_jail::plan::Plan;
 use hull_jail::sync::{Ask, Sync};
 use hull_sys::clone::{self, Child, Side, flags};
@@ -71,6 +73,13 @@ impl Conversation {
                         Err(e) => Err(e),
                     }
                 }
+                Ask::Device(index) => match self.device(answers, index) {
+                    Ok(device) => {
+                        self.sync.give(device.as_fd())?;
+                        continue;
+                    }
+                    Err(e) => Err(e),
+                },
                 Ask::Hooks => self.hooks(answers),
                 Ask::Console(master) => {
                     self.console = Some(master);
@@ -103,6 +112,12 @@ impl Conversation {
         (answers.hooks)(self.child.pid)
     }
 
+    fn device(&self, answers: &Answers<'_>, index: usize) -> Result<OwnedFd> {
+        let plan = answers.plan.ok_or_else(|| Error::new("a process that should not asked for a device"))?;
+        let device = plan.devices.as_ref().and_then(|d| d.get(index));
+        hull_jail::device_for(device.ok_or_else(|| Error::new("a device that is not in the plan"))?, plan.maps.as_ref())
+    }
+
     /// Opens a mount's source in the container's mount namespace with hull's own rights: a process of its own goes
     /// there and answers in hull's place.
     fn open_source(&self, answers: &Answers<'_>, index: usize) -> Result<()> {
@@ -111,9 +126,18 @@ impl Conversation {
         // SAFETY: Runtime::launch checked that this process has one thread.
         match unsafe { clone::clone3(0, None) }.what(|| "cannot make a process")? {
             Side::Child => {
+                let here = Here::new();
                 let opened = clone::setns(self.child.pidfd.as_fd(), flags::NEWNS)
                     .what(|| "cannot enter the container's mount namespace")
                     .and_then(|()| hull_jail::source_for(mount, answers.idmaps));
+                let opened = match opened {
+                    // What is mounted below it can't be left out there, since the container has no right to look
+                    // behind it; on the host it can.
+                    Err(e) if e.errno() == Some(libc::EINVAL) => {
+                        here.and_then(Here::back).and_then(|()| hull_jail::source_for(mount, answers.idmaps))
+                    }
+                    other => other,
+                };
                 let said = match opened {
                     Ok(tree) => self.sync.give(tree.as_fd()),
                     Err(e) => self.sync.refuse(&e.to_string()),
@@ -166,6 +190,28 @@ pub(crate) fn reap(child: &Child) -> Result<Ended> {
     match hull_sys::pidfd::reap(child.pidfd.as_fd()).what(|| "cannot wait for the container's process")? {
         Ended::Signal(n) if early => Err(killed(n)),
         ended => Ok(ended),
+    }
+}
+
+/// A mount namespace and a root to return to.
+struct Here {
+    namespace: OwnedFd,
+    root: OwnedFd,
+}
+
+impl Here {
+    fn new() -> Result<Here> {
+        let open = |path: &str, flags: OFlags| {
+            rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::empty()).what(|| format!("cannot open \"{path}\""))
+        };
+        Ok(Here { namespace: open("/proc/self/ns/mnt", OFlags::RDONLY)?, root: open("/", OFlags::PATH | OFlags::DIRECTORY)? })
+    }
+
+    fn back(self) -> Result<()> {
+        let doing = || "cannot return to the host's mount namespace";
+        clone::setns(self.namespace.as_fd(), flags::NEWNS).what(doing)?;
+        rustix::process::fchdir(&self.root).what(doing)?;
+        rustix::process::chroot(".").what(doing)
     }
 }
 

@@ -307,7 +307,7 @@ impl Runtime {
 
     fn load(&self, bundle: &Bundle) -> Result<(PathBuf, Spec)> {
         let path = bundle.path.canonicalize().what(|| format!("cannot open the bundle \"{}\"", bundle.path.display()))?;
-        let spec = match &bundle.config {
+        let mut spec = match &bundle.config {
             Source::Given(spec) => (**spec).clone(),
             Source::File(name) => {
                 let file = path.join(name);
@@ -323,6 +323,7 @@ impl Runtime {
         for warning in warnings.map_err(|e| Error::new(e.to_string()))? {
             self.warn(&warning.to_string());
         }
+        crate::ids::fill(&mut spec);
         Ok((path, spec))
     }
 

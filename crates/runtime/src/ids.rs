@@ -6,7 +6,7 @@ use std::process::Command;
 use rustix::fs::{Mode, OFlags};
 
 use hull_jail::plan::{IdMap, UserMaps};
-use hull_spec::IdMapping;
+use hull_spec::{IdMapping, NamespaceKind};
 use hull_sys::clone::{self, Side, flags};
 
 use crate::{Context as _, Error, Result};
@@ -27,6 +27,46 @@ pub(crate) fn write_maps(pid: i32, maps: &UserMaps) -> Result<()> {
     }
     helper("newuidmap", "linux.uidMappings", pid, &maps.uids)?;
     helper("newgidmap", "linux.gidMappings", pid, &maps.gids)
+}
+
+/// Gives a new user namespace without mappings those that crun gives it: the process's user is the caller, the ids
+/// around it are the caller's subordinate ones, if it has any.
+pub(crate) fn fill(spec: &mut hull_spec::Spec) {
+    let Some(linux) = &mut spec.linux else { return };
+    let new = linux.namespace(NamespaceKind::User).is_some_and(|n| n.path.as_ref().is_none_or(|p| p.as_os_str().is_empty()));
+    if !new || !linux.uid_mappings.is_empty() || !linux.gid_mappings.is_empty() {
+        return;
+    }
+    let (uid, gid) = spec.process.as_ref().map_or((0, 0), |p| (p.user.uid, p.user.gid));
+    let caller = rustix::process::geteuid().as_raw();
+    linux.uid_mappings = around(uid, caller, subordinate("/etc/subuid", caller));
+    linux.gid_mappings = around(gid, rustix::process::getegid().as_raw(), subordinate("/etc/subgid", caller));
+}
+
+/// Maps `inside` to `caller`, and what is below and above it to the range.
+fn around(inside: u32, caller: u32, range: Option<(u32, u32)>) -> Vec<IdMapping> {
+    let (first, size) = range.unwrap_or_default();
+    let below = inside.min(size);
+    let map = |container_id, host_id, size| IdMapping { container_id, host_id, size };
+    let parts = [map(0, first, below), map(inside, caller, 1), map(inside + 1, first.saturating_add(below), size - below)];
+    parts.into_iter().filter(|m| m.size > 0).collect()
+}
+
+/// The first range that subuid(5) gives a user, by name or number.
+fn subordinate(file: &str, user: u32) -> Option<(u32, u32)> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let number = user.to_string();
+    let name = users.lines().map(|l| l.split(':').collect::<Vec<_>>()).find(|f| f.get(2) == Some(&number.as_str()));
+    let name = name.map(|f| f[0]);
+    text.lines().find_map(|line| {
+        let fields: Vec<_> = line.split(':').collect();
+        let [who, first, count] = fields[..] else { return None };
+        if who != number && Some(who) != name {
+            return None;
+        }
+        Some((first.parse().ok()?, count.trim().parse().ok()?))
+    })
 }
 
 fn text(map: &[IdMapping]) -> String {
@@ -86,5 +126,19 @@ pub(crate) fn namespace(map: &IdMap) -> Result<OwnedFd> {
             let reaped = hull_sys::pidfd::reap(std::os::fd::AsFd::as_fd(&child.pidfd)).what(doing);
             opened.and_then(|fd| reaped.map(|_| fd))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_container_user_is_the_caller() {
+        let shown = |map: Vec<IdMapping>| map.iter().map(|m| (m.container_id, m.host_id, m.size)).collect::<Vec<_>>();
+        assert_eq!(shown(around(0, 1000, None)), [(0, 1000, 1)]);
+        assert_eq!(shown(around(0, 1000, Some((5000, 10)))), [(0, 1000, 1), (1, 5000, 10)]);
+        assert_eq!(shown(around(3, 1000, Some((5000, 10)))), [(0, 5000, 3), (3, 1000, 1), (4, 5003, 7)]);
+        assert_eq!(shown(around(30, 1000, Some((5000, 10)))), [(0, 5000, 10), (30, 1000, 1)]);
     }
 }
