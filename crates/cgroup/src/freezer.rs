@@ -59,6 +59,14 @@ impl Cgroup {
         write(dir, name, value).map_err(|e| Error::file(&format!("write {value:?} to"), dir, name, &e))
     }
 
+    /// Moves a process of the container that is in another freezer group of v1 back to the container's, where it thaws
+    /// if the container is not frozen. For a process that can't die otherwise; without a group to go to it stays.
+    pub fn bring_back(&self, pid: i32) {
+        if let Some(Freezer::V1(dir)) = self.freezer() {
+            let _ = write(dir, "cgroup.procs", &pid.to_string());
+        }
+    }
+
     /// Whether the container itself was frozen; one that is stopped by a frozen parent was not. False without a
     /// freezer or a cgroup.
     ///

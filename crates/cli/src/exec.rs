@@ -57,9 +57,6 @@ fn from_options(runtime: &Runtime, c: &args::Exec) -> Result<Process> {
         for cap in &c.cap {
             let name = cap.to_ascii_uppercase();
             let name = if name.starts_with("CAP_") { name } else { format!("CAP_{name}") };
-            if hull_jail::caps::number(&name).is_none() {
-                return Err(Error::new(format!("--cap: unknown capability \"{cap}\"")));
-            }
             let inheritable = caps.inheritable.contains(&name);
             let ambient = Some(&mut caps.ambient).filter(|_| inheritable);
             for set in [&mut caps.bounding, &mut caps.effective, &mut caps.permitted].into_iter().chain(ambient) {

@@ -17,7 +17,7 @@ pub(crate) fn mount(mounter: &mut Mounter<'_>, m: &MountPlan) -> Result<()> {
     match hierarchies.as_slice() {
         [] => Err(Error::new("this host has no cgroup file system mounted")),
         [only] if only.name.is_empty() => {
-            let tree = tree_of(mounter, only, attributes)?;
+            let tree = tree_of(mounter, only, attributes, &m.options.data)?;
             let target = mounter.directory(&m.target, m)?;
             crate::mounts::attach(&tree, &target, &m.target)?;
             mounter.propagate(tree.as_fd(), m)
@@ -32,7 +32,7 @@ pub(crate) fn mount(mounter: &mut Mounter<'_>, m: &MountPlan) -> Result<()> {
             for hierarchy in many {
                 let path = m.target.join(&hierarchy.name);
                 let target = mounter.directory(&path, m)?;
-                let tree = tree_of(mounter, hierarchy, attributes)?;
+                let tree = tree_of(mounter, hierarchy, attributes, &[])?;
                 crate::mounts::attach(&tree, &target, &path)?;
                 // A merged hierarchy is reached by each of its names too.
                 if hierarchy.name.contains(',') {
@@ -52,12 +52,23 @@ pub(crate) fn mount(mounter: &mut Mounter<'_>, m: &MountPlan) -> Result<()> {
     }
 }
 
-/// The hierarchy as the container may see it: mounted anew in a cgroup namespace, else a bind of its group.
-fn tree_of(mounter: &Mounter<'_>, hierarchy: &Hierarchy, attributes: u64) -> Result<OwnedFd> {
-    if mounter.plan.new_cgroup_ns
-        && let Ok(tree) = fresh(hierarchy, attributes)
-    {
-        return Ok(tree);
+/// The hierarchy as the container may see it: mounted anew in a cgroup namespace, else a bind of its group. `data` is
+/// for the kernel, which takes options of cgroup v2 only.
+fn tree_of(
+    mounter: &Mounter<'_>,
+    hierarchy: &Hierarchy,
+    attributes: u64,
+    data: &[(String, Option<String>)],
+) -> Result<OwnedFd> {
+    if mounter.plan.new_cgroup_ns {
+        match fresh(hierarchy, attributes, data) {
+            Ok(tree) => return Ok(tree),
+            Err(e) if !data.is_empty() => {
+                let options: Vec<_> = data.iter().map(|(key, _)| key.as_str()).collect();
+                return Err(Error::new(format!("options \"{}\": {e}", options.join(","))));
+            }
+            Err(_) => {}
+        }
     }
     let relative = hierarchy.group.strip_prefix("/").unwrap_or(&hierarchy.group);
     let path = hierarchy.mountpoint.join(relative);
@@ -68,9 +79,16 @@ fn tree_of(mounter: &Mounter<'_>, hierarchy: &Hierarchy, attributes: u64) -> Res
     Ok(tree)
 }
 
-fn fresh(hierarchy: &Hierarchy, attributes: u64) -> std::io::Result<OwnedFd> {
+fn fresh(hierarchy: &Hierarchy, attributes: u64, data: &[(String, Option<String>)]) -> std::io::Result<OwnedFd> {
     if hierarchy.selector.is_empty() {
-        return Context::open(c"cgroup2")?.mount(attributes);
+        let context = Context::open(c"cgroup2")?;
+        for (key, value) in data {
+            match value {
+                Some(value) => context.set(&CString::new(key.as_str())?, &CString::new(value.as_str())?)?,
+                None => context.set_flag(&CString::new(key.as_str())?)?,
+            }
+        }
+        return context.mount(attributes);
     }
     let context = Context::open(c"cgroup")?;
     for part in hierarchy.selector.split(',') {

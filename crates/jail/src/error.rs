@@ -9,6 +9,7 @@ pub struct Error {
     text: String,
     errno: Option<i32>,
     program: bool,
+    exit_code: Option<i32>,
 }
 
 /// Result with [`Error`].
@@ -17,13 +18,13 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// An error that no system call reported.
     pub fn new(text: impl Into<String>) -> Error {
-        Error { text: text.into(), errno: None, program: false }
+        Error { text: text.into(), errno: None, program: false, exit_code: None }
     }
 
     /// The error of a system call, with the action and the object before it.
     pub fn of(e: impl Into<io::Error>, what: impl Into<String>) -> Error {
         let e: io::Error = e.into();
-        Error { text: format!("{}: {}", what.into(), explain(&e)), errno: e.raw_os_error(), program: false }
+        Error { text: format!("{}: {}", what.into(), explain(&e)), errno: e.raw_os_error(), program: false, exit_code: None }
     }
 
     /// The kernel's refusal to execute the container's program, of which all else was well.
@@ -39,6 +40,16 @@ impl Error {
     /// The error number behind it, where a system call failed.
     pub fn errno(&self) -> Option<i32> {
         self.errno
+    }
+
+    /// The exit code behind it, where a program failed.
+    pub fn exit_code(&self) -> Option<i32> {
+        self.exit_code
+    }
+
+    pub(crate) fn with_exit_code(mut self, code: Option<i32>) -> Error {
+        self.exit_code = code;
+        self
     }
 
     /// Puts what was being done before the text.

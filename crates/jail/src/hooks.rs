@@ -1,41 +1,70 @@
 //! Running one hook: its own environment, the state on its input, its time limit.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use hull_spec::Hook;
+use hull_spec::annotations::Annotations;
 
 use crate::error::{Context as _, Error, Result};
 
-/// Runs the hooks of one point in order; the first failure ends it. `default_env` is for hooks without their own.
+/// What a hook finds around it.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// The environment of hooks that have none of their own; `None` is the runtime's.
+    pub env: Option<Vec<(String, String)>>,
+    /// File to append what they print to.
+    pub stdout: Option<PathBuf>,
+    /// File to append what they print to standard error to.
+    pub stderr: Option<PathBuf>,
+}
+
+impl Surroundings {
+    /// What annotations say, for hooks that see the host's files.
+    pub fn of_host(annotations: &BTreeMap<String, String>) -> Surroundings {
+        let known = Annotations(annotations);
+        let owned = |path: Option<&Path>| path.map(Path::to_owned);
+        Surroundings { env: None, stdout: owned(known.hooks_stdout()), stderr: owned(known.hooks_stderr()) }
+    }
+}
+
+/// Runs the hooks of one point in order; the first failure ends it.
 ///
 /// # Errors
 /// A hook that can't be started, fails, or runs out of time.
-pub fn run_all(point: &str, hooks: &[Hook], state: &[u8], default_env: &[(String, String)]) -> Result<()> {
+pub fn run_all(point: &str, hooks: &[Hook], state: &[u8], around: &Surroundings) -> Result<()> {
     for (index, hook) in hooks.iter().enumerate() {
-        run(hook, state, default_env).map_err(|e| e.during(&format!("error running {point} hook #{index}")))?;
+        run(hook, state, around).map_err(|e| e.during(&format!("error running {point} hook #{index}")))?;
     }
     Ok(())
 }
 
-fn run(hook: &Hook, state: &[u8], default_env: &[(String, String)]) -> Result<()> {
+fn output(file: Option<&Path>) -> Result<Stdio> {
+    let Some(path) = file else { return Ok(Stdio::piped()) };
+    let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+    Ok(file.what(|| format!("cannot open \"{}\" for its output", path.display()))?.into())
+}
+
+fn run(hook: &Hook, state: &[u8], around: &Surroundings) -> Result<()> {
     let shown = hook.path.display();
     let mut command = Command::new(&hook.path);
     if let Some((first, rest)) = hook.args.split_first() {
         command.arg0(first).args(rest);
     }
-    // Never the runtime's own environment nor the image's: CVE-2024-0132 and its kin came that way.
-    command.env_clear();
-    for entry in &hook.env {
-        let (name, value) = entry.split_once('=').unwrap_or((entry, ""));
-        command.env(name, value);
+    // A program of the host never gets the image's environment: CVE-2024-0132 and its kin came that way.
+    if let Some(env) = &hook.env {
+        command.env_clear();
+        command.envs(env.iter().map(|entry| entry.split_once('=').unwrap_or((entry, ""))));
+    } else if let Some(env) = &around.env {
+        command.env_clear();
+        command.envs(env.iter().map(|(k, v)| (k, v)));
     }
-    if hook.env.is_empty() {
-        command.envs(default_env.iter().map(|(k, v)| (k, v)));
-    }
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let (stdout, stderr) = (output(around.stdout.as_deref())?, output(around.stderr.as_deref())?);
+    command.stdin(Stdio::piped()).stdout(stdout).stderr(stderr);
     let mut child = command.spawn().map_err(|e| {
         Error::new(format!("cannot start \"{shown}\": {}", hull_sys::errno::describe(e.raw_os_error().unwrap_or(0))))
     })?;
@@ -66,7 +95,8 @@ fn run(hook: &Hook, state: &[u8], default_env: &[(String, String)]) -> Result<()
         Some(n) => format!("signal {n} ({})", signal_words(n)),
         None => format!("exit status {}", status.code().unwrap_or(-1)),
     };
-    Err(Error::new(format!("\"{shown}\": {how}, stdout: {}, stderr: {}", out.trim(), err.trim())))
+    let text = format!("\"{shown}\": {how}, stdout: {}, stderr: {}", out.trim(), err.trim());
+    Err(Error::new(text).with_exit_code(status.code()))
 }
 
 /// What a signal that ends a process means.

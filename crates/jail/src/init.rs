@@ -11,6 +11,7 @@ use hull_sys::clone::{self, flags};
 use hull_sys::mount::{self, Change, attr};
 
 use crate::error::{Context as _, Error, Result};
+use crate::hooks::Surroundings;
 use crate::mounts::Mounter;
 use crate::plan::{Plan, RootSource};
 use crate::process::HostProc;
@@ -84,7 +85,7 @@ impl Init<'_> {
         } else {
             if plan.maps.is_some() {
                 crate::stage::ask_maps(&self.sync)?;
-                crate::stage::become_root()?;
+                crate::stage::become_root(plan.process.keep_groups)?;
             }
             crate::stage::join(&self.joins)?;
         }
@@ -125,7 +126,7 @@ impl Init<'_> {
             // Hooks written for runc find the container's root where they begin.
             rustix::process::fchdir(&*mounter.root).what(|| "cannot enter the root")?;
         }
-        run_hooks(plan, "createContainer", &plan.create_container, proc.own_pid().unwrap_or(0), "creating", &[])?;
+        run_hooks(plan, "createContainer", &plan.create_container, proc.own_pid().unwrap_or(0), "creating", &plan.hook_output)?;
         if plan.process.terminal {
             crate::terminal::set_up(mounter.root, &plan.process, &self.sync, true)?;
         } else {
@@ -294,13 +295,14 @@ impl Init<'_> {
         if plan.start_container.is_empty() {
             return Ok(());
         }
-        let env: Vec<(String, String)> = plan
+        let env = plan
             .process
             .environment()
             .iter()
             .filter_map(|e| e.to_str().ok()?.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned())))
             .collect();
-        run_hooks(plan, "startContainer", &plan.start_container, pid, "created", &env)
+        let around = Surroundings { env: Some(env), ..Surroundings::default() };
+        run_hooks(plan, "startContainer", &plan.start_container, pid, "created", &around)
     }
 }
 
@@ -319,7 +321,7 @@ fn run_hooks(
     hooks: &[hull_spec::Hook],
     pid: i32,
     status: &str,
-    env: &[(String, String)],
+    around: &Surroundings,
 ) -> Result<()> {
     if hooks.is_empty() {
         return Ok(());
@@ -327,7 +329,7 @@ fn run_hooks(
     let mut state = plan.hook_state.clone();
     state["pid"] = pid.into();
     state["status"] = status.into();
-    crate::hooks::run_all(point, hooks, state.to_string().as_bytes(), env)
+    crate::hooks::run_all(point, hooks, state.to_string().as_bytes(), around)
 }
 
 /// Takes the host's own procfs and sysfs out of this mount namespace: without pivot_root they stay in it, out of

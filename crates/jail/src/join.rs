@@ -66,7 +66,7 @@ impl Join<'_> {
             clone::setns(self.target, self.namespaces).what(|| "cannot join the container's namespaces")?;
         }
         if self.namespaces & flags::NEWUSER != 0 {
-            crate::stage::become_root()?;
+            crate::stage::become_root(self.process.keep_groups)?;
         }
         if let Some(root) = self.chroot.take() {
             rustix::process::fchdir(&root).what(|| "cannot enter the container's root")?;

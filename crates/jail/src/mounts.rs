@@ -211,8 +211,8 @@ impl<'a> Mounter<'a> {
             let mode = rustix::fs::statat(&target, "", AtFlags::EMPTY_PATH).what(|| "target")?.st_mode & 0o7777;
             data.push(("mode".into(), Some(format!("{mode:o}"))));
         }
-        if let Some(label) = self.plan.mount_label.as_ref().filter(|_| m.kind != "proc" && m.kind != "sysfs") {
-            data.push(("context".into(), Some(label.clone())));
+        if let Some((option, label)) = self.plan.mount_label.as_ref().filter(|_| m.kind != "proc" && m.kind != "sysfs") {
+            data.push(((*option).into(), Some(label.clone())));
         }
         let late = tmpfs && m.options.attr_set & attr::RDONLY != 0;
         let attributes = if late { m.options.attr_set & !attr::RDONLY } else { m.options.attr_set };

@@ -12,6 +12,7 @@ use hull_sys::clone::flags;
 
 use crate::caps::Sets;
 use crate::error::{Error, Result};
+use crate::hooks::Surroundings;
 use crate::overlay::HostOverlay;
 use crate::process::{Cpus, Filter, ProcessPlan};
 
@@ -139,6 +140,8 @@ pub struct Plan {
     pub parent_hooks: bool,
     /// Hooks in the container's namespaces, before pivot_root.
     pub create_container: Vec<hull_spec::Hook>,
+    /// What is around the former.
+    pub hook_output: Surroundings,
     /// Hooks in the container's namespaces, before the program.
     pub start_container: Vec<hull_spec::Hook>,
     /// The state document for hooks, with the process id left to be filled in.
@@ -147,8 +150,8 @@ pub struct Plan {
     pub loopback: bool,
     /// Network devices that the parent moves in: host name, name inside.
     pub net_devices: Vec<(String, String)>,
-    /// SELinux context of mounts.
-    pub mount_label: Option<String>,
+    /// SELinux context of mounts: the mount option that carries it, and the context.
+    pub mount_label: Option<(&'static str, String)>,
     /// The process.
     pub process: ProcessPlan,
 }
@@ -257,6 +260,12 @@ impl Plan {
         // execCPUAffinity is for processes that are added later (config.md).
         plan_process.cpus = Cpus::All;
         plan_process.take_container(linux)?;
+        let known = spec.known_annotations();
+        let context = known.mount_context().map_err(|e| Error::new(e.to_string()))?.as_str();
+        plan_process.keep_groups = known.keep_original_groups();
+        if plan_process.keep_groups {
+            plan_process.groups = None;
+        }
         if options.rootless && plan_process.groups.as_ref().is_some_and(Vec::is_empty) {
             // setgroups is denied to an ordinary user's namespace, and there is nothing to set.
             plan_process.groups = None;
@@ -283,6 +292,7 @@ impl Plan {
             sysctls: linux.sysctl.iter().map(|(k, v)| (sysctl_path(k), v.clone())).collect(),
             parent_hooks: !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() || !linux.net_devices.is_empty(),
             create_container: hooks.create_container,
+            hook_output: Surroundings::of_host(&spec.annotations),
             start_container: hooks.start_container,
             hook_state: options.hook_state,
             loopback: false,
@@ -291,7 +301,7 @@ impl Plan {
                 .iter()
                 .map(|(host, d)| (host.clone(), if d.name.is_empty() { host.clone() } else { d.name.clone() }))
                 .collect(),
-            mount_label: Some(linux.mount_label.clone()).filter(|l| !l.is_empty()),
+            mount_label: Some((context, linux.mount_label.clone())).filter(|l| !l.1.is_empty()),
             process: plan_process,
         })
     }
@@ -432,6 +442,7 @@ pub fn process_plan(process: &Process, filter: Option<Filter>, warnings: &mut Ve
         uid: process.user.uid,
         gid: process.user.gid,
         groups: Some(process.user.additional_gids.clone()),
+        keep_groups: false,
         umask: process.user.umask,
         caps,
         rlimits,

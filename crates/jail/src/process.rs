@@ -43,6 +43,8 @@ pub struct ProcessPlan {
     pub gid: u32,
     /// Supplementary groups; `None` leaves them as they are.
     pub groups: Option<Vec<u32>>,
+    /// Whether the caller's supplementary groups are to stay, in a user namespace too.
+    pub keep_groups: bool,
     /// File mode creation mask.
     pub umask: Option<u32>,
     /// Capability sets; `None` where config.json has none: the process gets none.
@@ -310,7 +312,7 @@ impl ProcessPlan {
         // As the user first: a working directory that the user may enter but root may not (FUSE, NFS).
         let as_user = with_effective(final_sets, have, enter)?;
         if as_user.is_err() {
-            enter().what(|| format!("process.cwd: cannot enter \"{}\"", self.cwd.display()))?;
+            enter().what(|| format!("process.cwd: cannot chdir to \"{}\"", self.cwd.display()))?;
         }
         // The kernel reports a directory outside the root as "(unreachable)…" (CVE-2024-21626).
         let here = rustix::process::getcwd(Vec::new());
@@ -364,10 +366,13 @@ impl ProcessPlan {
             let Ok(st) = rustix::fs::fstat(fd) else { continue };
             let kind = FileType::from_raw_mode(st.st_mode);
             // The host's devices and files keep their owner: only what was made for this container changes.
-            let ours = matches!(kind, FileType::Fifo | FileType::Socket) || is_pty(fd.as_fd());
-            if ours && st.st_uid != self.uid {
+            let pipe = matches!(kind, FileType::Fifo | FileType::Socket);
+            if (pipe || is_pty(fd.as_fd())) && (st.st_uid != self.uid || pipe && st.st_gid != self.gid) {
+                let uid = Some(rustix::fs::Uid::from_raw(self.uid));
+                // A terminal's group is the host's affair.
+                let gid = Some(rustix::fs::Gid::from_raw(self.gid)).filter(|_| pipe);
                 // A pipe's owner may be unmapped here, or its file system read-only: then it stays as it is.
-                let _ = rustix::fs::fchown(fd, Some(rustix::fs::Uid::from_raw(self.uid)), None);
+                let _ = rustix::fs::fchown(fd, uid, gid);
             }
         }
     }

@@ -66,10 +66,13 @@ fn kind(flag: u64) -> &'static str {
     }
 }
 
-/// Becomes the user namespace's root where it has one; capabilities there do not depend on it.
-pub(crate) fn become_root() -> Result<()> {
+/// Becomes the user namespace's root where it has one; capabilities there do not depend on it. `keep_groups` leaves
+/// the caller's supplementary groups.
+pub(crate) fn become_root(keep_groups: bool) -> Result<()> {
     // EINVAL: 0 is not mapped; EPERM: setgroups is denied to this namespace. Both leave a process that works.
-    let _ = hull_sys::creds::setgroups(&[]);
+    if !keep_groups {
+        let _ = hull_sys::creds::setgroups(&[]);
+    }
     for done in [hull_sys::creds::setgid(0), hull_sys::creds::setuid(0)] {
         match done {
             Err(e) if e.raw_os_error() != Some(libc::EINVAL) => return Err(e).what(|| "cannot become root of the user namespace"),
@@ -98,7 +101,7 @@ pub(crate) fn pass(plan: &Plan, joins: &[(u64, OwnedFd)], sync: &Sync) -> Result
         }
     }
     if plan.in_userns {
-        become_root()?;
+        become_root(plan.process.keep_groups)?;
     }
     // SAFETY: this process came from a clone of a process with one thread, and has one itself.
     match unsafe { clone::clone3(new | flags::PARENT, None) }.what(|| "cannot make the container's process")? {

@@ -148,7 +148,7 @@ impl Runtime {
         let process = spec.process.clone().ok_or_else(|| Error::new("process: must be given to create a container"))?;
         check_console(&process, bundle, gate)?;
         let linux = spec.linux().into_owned();
-        let filter = linux.seccomp.as_ref().map(|s| self.compile(s)).transpose()?;
+        let filter = linux.seccomp.as_ref().map(|s| self.compile(&spec, s)).transpose()?;
         let root = spec.root.as_ref().map(|r| path.join(&r.path)).unwrap_or_default();
         let rootfs = match &bundle.overlay {
             Some(overlay) => overlay.base.clone(),
@@ -267,8 +267,9 @@ impl Runtime {
         let run_hooks = |pid: i32| {
             began.set(true);
             let text = hook_text(&base, pid, "creating");
-            hull_jail::hooks::run_all("prestart", &hook_spec.prestart, text.as_bytes(), &[])?;
-            hull_jail::hooks::run_all("createRuntime", &hook_spec.create_runtime, text.as_bytes(), &[])
+            let around = &plan.hook_output;
+            hull_jail::hooks::run_all("prestart", &hook_spec.prestart, text.as_bytes(), around)?;
+            hull_jail::hooks::run_all("createRuntime", &hook_spec.create_runtime, text.as_bytes(), around)
         };
         let talk = launched.talk.as_mut().ok_or_else(|| Error::new("no process"))?;
         if ahead {
@@ -290,7 +291,8 @@ impl Runtime {
             let name = format!("/dev/pts/{}", hull_sys::tty::number_of(master.as_fd()).unwrap_or(0));
             crate::child::send_to(socket, "the terminal", &master, &name)?;
         }
-        if let Some(socket) = &bundle.pidfd_socket {
+        let annotated = launched.spec.known_annotations().pidfd_receiver();
+        for socket in bundle.pidfd_socket.as_deref().into_iter().chain(annotated) {
             crate::child::send_to(socket, "the pidfd", &talk.child.pidfd, "pidfd")?;
         }
         if let Some(file) = &bundle.pid_file {
@@ -324,20 +326,38 @@ impl Runtime {
             self.warn(&warning.to_string());
         }
         crate::ids::fill(&mut spec);
+        name_listener(&mut spec);
         Ok((path, spec))
     }
 
     /// Compiles a filter.
-    pub(crate) fn compile(&self, profile: &Seccomp) -> Result<Filter> {
+    pub(crate) fn compile(&self, spec: &Spec, profile: &Seccomp) -> Result<Filter> {
         let compiled = hull_seccomp::compile(profile, hull_seccomp::native_arch()).map_err(|e| Error::new(e.to_string()))?;
         compiled.warnings.iter().for_each(|w| self.debug(w));
         self.debug(&format!("seccomp filter flags: {}", compiled.flags));
+        if spec.known_annotations().fail_unknown_syscall()
+            && let Some(name) = compiled.unknown.first()
+        {
+            return Err(Error::new(format!("linux.seccomp.syscalls: unknown system call \"{name}\"")));
+        }
         let instruction = |i: &hull_seccomp::Insn| hull_sys::seccomp::Instruction { code: i.code, jt: i.jt, jf: i.jf, k: i.k };
         Ok(Filter {
             program: compiled.program.iter().map(instruction).collect(),
             flags: compiled.flags.into(),
             listener: compiled.listener,
         })
+    }
+}
+
+/// Takes the agent of seccomp notifications from crun's annotation or variable where linux.seccomp names none.
+fn name_listener(spec: &mut Spec) {
+    let annotated = spec.known_annotations().seccomp_receiver().map(Path::to_owned);
+    let agent = annotated.or_else(|| std::env::var_os("RUN_OCI_SECCOMP_RECEIVER").map(PathBuf::from));
+    let seccomp = spec.linux.as_mut().and_then(|l| l.seccomp.as_mut());
+    if let (Some(agent), Some(seccomp)) = (agent, seccomp)
+        && seccomp.listener_path.as_os_str().is_empty()
+    {
+        seccomp.listener_path = agent;
     }
 }
 
@@ -357,7 +377,7 @@ fn check_console(process: &hull_spec::Process, bundle: &Bundle, detached: bool) 
     let detached = detached || !bundle.foreground;
     match (process.terminal, &bundle.console_socket) {
         (true, None) if detached => {
-            Err(Error::new("cannot allocate tty if hull will detach without setting console socket"))
+            Err(Error::new("cannot allocate tty if hull will detach without setting console socket: use --console-socket"))
         }
         (false, Some(_)) => Err(Error::new("cannot use console socket if hull will not detach or allocate tty")),
         (true, Some(_)) if !detached => Err(Error::new("cannot use console socket if hull will not detach or allocate tty")),
@@ -447,5 +467,8 @@ pub(crate) fn listener_state(state: &State, seccomp: &Seccomp, pid: i32, status:
 pub(crate) fn deliver(state: &State, spec: &Spec, pid: i32, status: &str, listener: &OwnedFd) -> Result<()> {
     let seccomp = spec.linux.as_ref().and_then(|l| l.seccomp.as_ref());
     let seccomp = seccomp.ok_or_else(|| Error::new("a seccomp listener without a profile"))?;
-    crate::listener::send(&seccomp.listener_path, listener, &listener_state(state, seccomp, pid, status))
+    let sent = crate::listener::send(&seccomp.listener_path, listener, &listener_state(state, seccomp, pid, status));
+    // An agent that no rule asks may be away.
+    let asked = seccomp.syscalls.iter().any(|s| s.action == hull_spec::SeccompAction::Notify);
+    if asked { sent } else { Ok(()) }
 }

@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
+use hull_jail::hooks::Surroundings;
 use hull_spec::Spec;
 use hull_sys::clone::flags;
 
@@ -11,6 +12,8 @@ use crate::create::hook_text;
 use crate::state::{Dir, State, Status, check_id, missing};
 use crate::{Context as _, Error, Result, Runtime, cgroup_error};
 
+/// How long a killed process takes to disappear, mostly.
+const FIRST_LOOK: Duration = Duration::from_millis(200);
 /// How long a killed process may take to disappear.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -37,22 +40,28 @@ impl Runtime {
             Err(e) => return Err(e),
         };
         match state.status(&dir.path) {
-            Status::Stopped | Status::Creating => {}
+            // One whose program never ran is nothing to be asked twice about, as peers see it.
+            Status::Stopped | Status::Creating | Status::Created => {}
             _ if force => {}
             status => {
                 return Err(Error::new(format!("cannot delete container {id} that is not stopped: {status}")));
             }
         }
-        self.end(&state)?;
+        self.destroy(dir, &state)
+    }
+
+    /// Undoes all that a container is, whatever of it there is.
+    pub(crate) fn destroy(&self, dir: Dir, state: &State) -> Result<()> {
+        self.end(state)?;
         if let Some(cgroup) = &state.cgroup {
             cgroup.kill_all().map_err(cgroup_error)?;
             cgroup.delete().map_err(cgroup_error)?;
         }
         let spec = dir.spec();
-        unmount(&state, spec.as_ref().unwrap_or(&Spec::default()))?;
+        unmount(state, spec.as_ref().unwrap_or(&Spec::default()))?;
         dir.remove()?;
         if let Ok(spec) = spec {
-            self.poststop(&state, &spec);
+            self.poststop(state, &spec);
         }
         Ok(())
     }
@@ -60,10 +69,14 @@ impl Runtime {
     /// Runs the hooks of the end. The container is gone whatever they say (runtime.md, "Lifecycle", 13).
     pub(crate) fn poststop(&self, state: &State, spec: &hull_spec::Spec) {
         let hooks = spec.hooks.as_ref().map(|h| h.poststop.as_slice()).unwrap_or_default();
+        let around = Surroundings::of_host(&state.annotations);
         for hook in hooks {
             let text = hook_text(state, 0, "stopped");
-            if let Err(e) = hull_jail::hooks::run_all("poststop", std::slice::from_ref(hook), text.as_bytes(), &[]) {
-                self.warn(&e.to_string());
+            if let Err(e) = hull_jail::hooks::run_all("poststop", std::slice::from_ref(hook), text.as_bytes(), &around) {
+                self.warn(&match e.exit_code() {
+                    Some(code) => format!("poststop hook failed with exit code {code}: {e}"),
+                    None => e.to_string(),
+                });
             }
         }
     }
@@ -80,7 +93,17 @@ impl Runtime {
         {
             cgroup.thaw().map_err(cgroup_error)?;
         }
-        if hull_sys::pidfd::wait_end(process.as_fd(), Some(PATIENCE)).what(|| "cannot wait for the container's process")? {
+        let wait = |time| {
+            hull_sys::pidfd::wait_end(process.as_fd(), Some(time)).what(|| "cannot wait for the container's process")
+        };
+        let ended = wait(FIRST_LOOK)? || {
+            // Somebody moved it to a frozen group of v1, where signals wait: back home it thaws.
+            if let Some(cgroup) = &state.cgroup {
+                cgroup.bring_back(state.pid);
+            }
+            wait(PATIENCE)?
+        };
+        if ended {
             // Where it is our child, as for run, nobody else reaps it.
             let _ = hull_sys::pidfd::reap(process.as_fd());
             Ok(())

@@ -61,7 +61,7 @@ impl Runtime {
         let detached = options.detach;
         match (process.terminal, &options.console_socket) {
             (true, None) if detached => {
-                return Err(Error::new("cannot allocate tty if hull will detach without setting console socket"));
+                return Err(Error::new("cannot allocate tty if hull will detach without setting console socket: use --console-socket"));
             }
             (_, Some(_)) if !detached || !process.terminal => {
                 return Err(Error::new("cannot use console socket if hull will not detach or allocate tty"));
@@ -70,7 +70,7 @@ impl Runtime {
         }
         let spec = dir.spec()?;
         let linux = spec.linux();
-        let filter = linux.seccomp.as_ref().map(|s| self.compile(s)).transpose()?;
+        let filter = linux.seccomp.as_ref().map(|s| self.compile(&spec, s)).transpose()?;
         let mut warnings = Vec::new();
         let mut plan = hull_jail::plan::process_plan(process, filter, &mut warnings)?;
         warnings.iter().for_each(|w| self.warn(w));
@@ -81,7 +81,8 @@ impl Runtime {
         for entry in extra {
             plan.env.push(std::ffi::CString::new(entry).map_err(|_| Error::new("LISTEN_FDNAMES has a NUL byte"))?);
         }
-        if self.rootless && process.user.additional_gids.is_empty() {
+        plan.keep_groups = spec.known_annotations().keep_original_groups();
+        if plan.keep_groups || self.rootless && process.user.additional_gids.is_empty() {
             plan.groups = None;
         }
         if let Some(initial) = process.exec_cpu_affinity.as_ref().map(|a| a.initial.as_str()).filter(|t| !t.is_empty()) {

@@ -1,7 +1,6 @@
 //! Starting what was created, and running in the foreground.
 
-use std::os::fd::AsFd;
-
+use hull_jail::hooks::Surroundings;
 use hull_jail::sync::Sync;
 
 use crate::create::{Bundle, deliver, hook_text};
@@ -30,7 +29,12 @@ impl Runtime {
         let spec = dir.spec()?;
         crate::child::until_exec(self, &sync, state.pid, &process, &|fd| deliver(&state, &spec, state.pid, "creating", fd))?;
         drop(sync);
-        self.poststart(&state, &spec)
+        self.poststart(&state, &spec).inspect_err(|_| {
+            // A failed poststart hook is the end of the container (runtime.md, "Lifecycle", 9).
+            if let Err(e) = self.destroy(dir, &state) {
+                self.warn(&format!("cannot clean up: {e}"));
+            }
+        })
     }
 
     fn poststart(&self, state: &State, spec: &hull_spec::Spec) -> Result<()> {
@@ -39,12 +43,7 @@ impl Runtime {
             return Ok(());
         }
         let text = hook_text(state, state.pid, "running");
-        hull_jail::hooks::run_all("poststart", hooks, text.as_bytes(), &[]).inspect_err(|_| {
-            // Specification 1.3: a failed poststart hook stops the container.
-            if let Ok(process) = state.process() {
-                let _ = hull_sys::pidfd::send_signal(process.as_fd(), libc::SIGKILL);
-            }
-        })
+        hull_jail::hooks::run_all("poststart", hooks, text.as_bytes(), &Surroundings::of_host(&state.annotations))
     }
 
     /// Makes a container and runs its program; in the foreground waits for its end and, unless `keep`, deletes it.

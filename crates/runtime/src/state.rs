@@ -102,10 +102,14 @@ impl Drop for Dir {
 /// Refuses ids that are no plain file name, as peers do.
 pub(crate) fn check_id(id: &str) -> Result<()> {
     let good = |c: char| c.is_ascii_alphanumeric() || "_+.-".contains(c);
-    if id.is_empty() || id == "." || id == ".." || !id.chars().all(good) || id.len() > 1024 {
-        return Err(Error::new(format!("invalid container id \"{id}\": use letters, digits and _ + . -")));
+    let hint = "use letters, digits and _ + . -, and no dot first";
+    match id.chars().find(|c| !good(*c)) {
+        Some(c) => Err(Error::new(format!("invalid character {c:?} in the container ID \"{id}\": {hint}"))),
+        None if id.is_empty() || id.starts_with('.') || id.len() > 1024 => {
+            Err(Error::new(format!("invalid container ID \"{id}\": {hint}")))
+        }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 impl Dir {
@@ -459,10 +463,10 @@ mod tests {
 
     #[test]
     fn ids() {
-        for good in ["a", "A-b_c.d+1", "..."] {
+        for good in ["a", "A-b_c.d+1", "a..."] {
             assert!(check_id(good).is_ok(), "{good}");
         }
-        for bad in ["", ".", "..", "a/b", "a b", "\u{e9}", "a\n"] {
+        for bad in ["", ".", "..", ".a", "a/b", "a b", "\u{e9}", "a\n"] {
             assert!(check_id(bad).is_err(), "{bad}");
         }
     }

@@ -21,7 +21,9 @@ const ENOSYS: u32 = 38;
 pub(crate) fn compile(profile: &Seccomp, native: SeccompArch, hide: bool) -> Result<Filter, Error> {
     let abis = rules::abis(profile, native)?;
     let rules = Rules::check(profile, &abis)?;
-    let flags = flags(profile, rules.notifies)?;
+    // An agent that is named is told of the container even where no rule will ever ask it.
+    let listener = rules.notifies || !profile.listener_path.as_os_str().is_empty();
+    let flags = flags(profile, listener)?;
     let hide = hide && rules::hides_newer(profile.default_action);
 
     let mut compiler = Compiler { rules: &rules, hide, graph: Graph::default(), chains: BTreeMap::new() };
@@ -39,7 +41,7 @@ pub(crate) fn compile(profile: &Seccomp, native: SeccompArch, hide: bool) -> Res
         let problem = format!("needs {} BPF instructions, but the kernel takes {MAX_INSNS}", program.len());
         return Err(Error::new("syscalls", problem));
     }
-    Ok(Filter { program, flags, listener: rules.notifies, warnings: rules.warnings })
+    Ok(Filter { program, flags, listener, warnings: rules.warnings, unknown: rules.unknown })
 }
 
 /// The flags of seccomp(2).
@@ -57,7 +59,7 @@ fn flags(profile: &Seccomp, listener: bool) -> Result<u32, Error> {
             SeccompFlag::SpecAllow => flag::SPEC_ALLOW,
             SeccompFlag::WaitKillableRecv if listener => flag::WAIT_KILLABLE_RECV,
             SeccompFlag::WaitKillableRecv => {
-                let problem = format!("{} needs a rule with the action SCMP_ACT_NOTIFY", flag.as_str());
+                let problem = format!("{} needs listenerPath", flag.as_str());
                 return Err(Error::new(format!("flags[{i}]"), problem));
             }
         };

@@ -39,6 +39,8 @@ pub struct Filter {
     pub listener: bool,
     /// What was let pass: system calls that hull does not know, values cut to 32 bits.
     pub warnings: Vec<String>,
+    /// The names among them that are of no system call that hull knows.
+    pub unknown: Vec<String>,
 }
 
 /// Why a profile can't be compiled: the field and what is wrong with it.

@@ -32,6 +32,7 @@ pub(crate) struct Rules<'a> {
     pub(crate) notifies: bool,
     /// What a user may want to know, but need not.
     pub(crate) warnings: Vec<String>,
+    pub(crate) unknown: Vec<String>,
     rules: Vec<Rule<'a>>,
     /// Each system call that is named, and the rules (by position) that name it.
     named: Vec<(&'static Row, std::ops::Range<u32>)>,
@@ -86,7 +87,7 @@ impl<'a> Rules<'a> {
             return Err(Error::new("defaultAction", "SCMP_ACT_NOTIFY cannot be used as default action"));
         }
         let default = verdict(profile.default_action, profile.default_errno_ret, || "defaultErrnoRet".into())?;
-        let mut rules = Rules { default, notifies: false, warnings: Vec::new(), rules: Vec::new(), named: Vec::new() };
+        let mut rules = Rules { default, notifies: false, warnings: Vec::new(), unknown: Vec::new(), rules: Vec::new(), named: Vec::new() };
         // Most profiles list names in order: the next row is the likeliest.
         let mut row = 0;
         for (i, call) in profile.syscalls.iter().enumerate() {
@@ -114,6 +115,7 @@ impl<'a> Rules<'a> {
                         Err(_) => {
                             let field = Error::new(field(), format!("unknown system call {name:?} ignored"));
                             rules.warnings.push(field.to_string());
+                            rules.unknown.push(name.clone());
                             continue;
                         }
                     },

@@ -497,9 +497,9 @@ pub struct Hook {
     /// With the program's name first, as for execv(3).
     #[serde(default, deserialize_with = "nullable", skip_serializing_if = "is_default")]
     pub args: Vec<String>,
-    /// The whole environment of the hook.
-    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "is_default")]
-    pub env: Vec<String>,
+    /// The whole environment of the hook; absent leaves it the runtime's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env: Option<Vec<String>>,
     /// Seconds, at least 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<i64>,

@@ -114,7 +114,7 @@ impl Setter<'_> {
                 return Err(bad("must be a file name (no slashes)"));
             }
             let Some((controller, _)) = name.split_once('.').filter(|(c, _)| !c.is_empty()) else {
-                return Err(bad("must be in the form CONTROLLER.PARAMETER"));
+                return Err(bad(&format!("the specified key has not the form CONTROLLER.VALUE `{name}`")));
             };
             let Some(dir) = self.cgroup.v2_dir() else {
                 return Err(bad(
@@ -135,7 +135,7 @@ impl Setter<'_> {
                         "enable it in cgroup.subtree_control of the cgroups above, or remove the value"
                     };
                     return Err(bad(&format!(
-                        "invalid configuration: controller {controller:?} not available in {dir:?}; {remedy}"
+                        "the requested cgroup controller `{controller}` is not available in {dir:?}; {remedy}"
                     )));
                 }
                 if is_missing(&e) {

@@ -30,7 +30,7 @@ fn each_action_has_its_number() {
     ];
     for (action, verdict) in verdicts {
         let mut profile = profile(if action == Errno { Allow } else { Errno }, vec![rule(&["read"], action, &[])]);
-        profile.listener_path = "/agent".into();
+        profile.listener_path = if action == Notify { "/agent".into() } else { "".into() };
         let filter = compile(&profile, X86_64).unwrap();
         assert_eq!(ask(&filter, X86_64, "read", ANY), verdict, "{action:?}");
         assert_eq!(filter.listener, action == Notify);
@@ -84,7 +84,7 @@ fn bad_profiles_are_refused_by_field() {
     );
     refuse(
         &|p| p.flags = Some(vec![SeccompFlag::WaitKillableRecv]),
-        "flags[0]: SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs a rule with the action SCMP_ACT_NOTIFY",
+        "flags[0]: SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs listenerPath",
     );
     let many = (0..5000).map(|n| rule(&["read"], Errno, &[arg(0, SeccompOp::Eq, n * 2, 0)])).collect();
     let error = compile(&profile(Allow, many), X86_64).unwrap_err().to_string();
@@ -96,7 +96,7 @@ fn bad_profiles_are_refused_by_field() {
 fn flags_are_those_of_seccomp() {
     let flags = |flags: &[SeccompFlag], notify: bool| {
         let mut profile = profile(Allow, vec![rule(&["read"], if notify { Notify } else { Errno }, &[])]);
-        profile.listener_path = "/agent".into();
+        profile.listener_path = if notify { "/agent".into() } else { "".into() };
         profile.flags = (!flags.is_empty()).then(|| flags.to_vec());
         compile(&profile, X86_64).unwrap().flags
     };
@@ -105,6 +105,9 @@ fn flags_are_those_of_seccomp() {
     assert_eq!(flags(&[SeccompFlag::Tsync], false), 0);
     assert_eq!(flags(&[SeccompFlag::Log, SeccompFlag::SpecAllow], false), 2 | 4);
     assert_eq!(flags(&[SeccompFlag::WaitKillableRecv], true), 8 | 32);
+    let mut asked_never = profile(Allow, vec![]);
+    asked_never.listener_path = "/agent".into();
+    assert!(compile(&asked_never, X86_64).unwrap().listener);
 }
 
 #[test]
