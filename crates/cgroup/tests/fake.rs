@@ -173,7 +173,7 @@ fn v2_files_by_name() {
     let case = |name: &str| json!({"unified": {name: "1"}});
     fake.fails(case("../memory.high"), &["\"../memory.high\"", "no slashes"]);
     fake.fails(case("memory"), &["CONTROLLER.VALUE"]);
-    fake.fails(case("pids.max"), &["\"pids.max\"", "controller \"pids\" not available"]);
+    fake.fails(case("pids.max"), &["\"pids.max\"", "controller `pids` is not available"]);
     fake.fails(case("memory.fancy"), &["\"memory.fancy\"", "kernel has no file of this name"]);
     Fake::v1(&["cpu"], &[]).fails_without_devices(case("pids.max"), &["cgroup v2 only"]);
 }
