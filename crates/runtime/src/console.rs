@@ -40,13 +40,18 @@ impl Drop for Raw {
     }
 }
 
+/// Gives the program's terminal the size of the caller's; to be called before the program runs, which would else be
+/// told of a change.
+pub(crate) fn begin(master: Option<&OwnedFd>) {
+    if let Some(master) = master {
+        copy_size(master);
+    }
+}
+
 /// Waits for the end of a child.
 pub(crate) fn wait(child: &Child, master: Option<OwnedFd>) -> Result<Ended> {
     let signals = SignalFd::all().what(|| "cannot read signals")?;
-    let _raw = master.as_ref().map(|m| {
-        copy_size(m);
-        Raw::new()
-    });
+    let _raw = master.as_ref().map(|_| Raw::new());
     let mut relay = Relay { master, input_open: true };
     loop {
         let mut fds = vec![

@@ -273,6 +273,10 @@ impl Runtime {
         };
         let talk = launched.talk.as_mut().ok_or_else(|| Error::new("no process"))?;
         if ahead {
+            if bundle.foreground {
+                // From here on a signal may be meant for the program; it waits until it can be passed on.
+                hull_sys::signal::block_all();
+            }
             // A child that failed is heard of below.
             let _ = talk.sync.go();
         }
@@ -299,6 +303,10 @@ impl Runtime {
             crate::child::write_pid(file, state.pid)?;
         }
         if !ahead {
+            if bundle.foreground {
+                hull_sys::signal::block_all();
+                crate::console::begin(talk.console.as_ref());
+            }
             talk.sync.go()?;
         }
         if with_gate {

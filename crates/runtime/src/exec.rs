@@ -161,6 +161,11 @@ impl Runtime {
         if let Some(file) = &options.pid_file {
             crate::child::write_pid(file, pid)?;
         }
+        if !options.detach {
+            // From here on a signal may be meant for the program; it waits until it can be passed on.
+            hull_sys::signal::block_all();
+            crate::console::begin(talk.console.as_ref());
+        }
         match talk.sync.go() {
             // A child that failed is heard of below.
             Err(_) if ahead => {}
