@@ -228,6 +228,11 @@ impl Plan {
     pub fn new(spec: &Spec, process: &Process, filter: Option<Filter>, options: Options, warnings: &mut Vec<String>) -> Result<Plan> {
         let linux = spec.linux();
         let linux = linux.as_ref();
+        if linux.intel_rdt.is_some() {
+            return Err(Error::new(
+                "linux.intelRdt: Intel RDT is not supported: remove it, or run the container by a runtime that has it",
+            ));
+        }
         let mut new = 0;
         let mut joins = Vec::new();
         for ns in &linux.namespaces {

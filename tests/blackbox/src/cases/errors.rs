@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::case::{Case, Done, Stop, case, check, same};
+use crate::case::{Case, Done, Stop, case, check, same, skip};
 use crate::ctx::Ctx;
 
 pub(crate) const CASES: &[Case] = &[
@@ -72,6 +72,8 @@ pub(crate) const CASES: &[Case] = &[
         .theirs("crun", "1.8.1 says no more than `error loading config.json`"),
     case!(mapping_overlap, "id mappings that overlap"),
     case!(mapping_zero, "an id mapping of size 0"),
+    case!(rdt_without_support, "linux.intelRdt on a host without resctrl")
+        .theirs("runc", "1.1.5 ignores it").theirs("crun", "1.8.1 ignores it"),
     case!(memory_limit_text, "a memory limit that is a string")
         .theirs("crun", "1.8.1 takes it"),
     case!(oom_score_out_of_range, "oomScoreAdj beyond 1000"),
@@ -348,6 +350,15 @@ fn mapping_overlap(ctx: &Ctx) -> Done {
 
 fn mapping_zero(ctx: &Ctx) -> Done {
     mappings(ctx, json!([{ "containerID": 0, "hostID": 100_000, "size": 0 }]))
+}
+
+fn rdt_without_support(ctx: &Ctx) -> Done {
+    if std::path::Path::new("/sys/fs/resctrl/schemata").exists() {
+        skip!("resctrl is mounted");
+    }
+    let b = ctx.bundle().set("/linux/intelRdt", json!({ "closID": "none" }));
+    b.try_create()?.fails()?;
+    b.nothing_left()
 }
 
 fn memory_limit_text(ctx: &Ctx) -> Done {
