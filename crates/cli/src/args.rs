@@ -121,7 +121,7 @@ pub(crate) fn full() -> clap::Command {
 /// The options that every command has; they may stand before or after the command.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// Directory that holds the state of containers [default: /run/hull, or $XDG_RUNTIME_DIR/hull for a user]
+    /// Directory that holds the state of containers [default: /run/hull, or for a user $XDG_RUNTIME_DIR/hull]
     #[arg(long, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
 
@@ -183,7 +183,41 @@ fn default_root() -> PathBuf {
     let is_root =
         rustix::process::geteuid().is_root() && (real_root() || std::env::var_os("USER").is_some_and(|u| u == "root"));
     let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !is_root && !dir.is_empty());
-    PathBuf::from(own.unwrap_or_else(|| "/run".into())).join("hull")
+    match own {
+        Some(dir) => PathBuf::from(dir).join("hull"),
+        None if rustix::process::geteuid().is_root() => "/run/hull".into(),
+        None => of_user(),
+    }
+}
+
+/// Where a user without $XDG_RUNTIME_DIR (su, cron, ssh without a session) has its state.
+fn of_user() -> PathBuf {
+    let uid = rustix::process::geteuid().as_raw();
+    let session = PathBuf::from(format!("/run/user/{uid}"));
+    if session.is_dir() { session.join("hull") } else { format!("/tmp/hull-{uid}").into() }
+}
+
+/// Makes a state directory in /tmp, where others could have made it before: it must be the caller's alone.
+///
+/// # Errors
+/// Where it is not.
+pub(crate) fn claim(root: &Path) -> hull_runtime::Result<()> {
+    use hull_runtime::{Context as _, Error};
+    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+    if root.parent() != Some(Path::new("/tmp")) {
+        return Ok(());
+    }
+    let shown = || format!("cannot make the state directory \"{}\"", root.display());
+    match std::fs::DirBuilder::new().mode(0o700).create(root) {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+        other => other.what(shown)?,
+    }
+    let meta = std::fs::symlink_metadata(root).what(shown)?;
+    if meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw() && meta.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    let problem = "is not a directory of this user alone: remove it, or set XDG_RUNTIME_DIR or --root";
+    Err(Error::new(format!("the state directory \"{}\" {problem}", root.display())))
 }
 
 /// `--rootless`.

@@ -87,7 +87,11 @@ fn run() -> i32 {
 }
 
 fn runtime(global: &Global, logger: &Rc<log::Logger>) -> Result<Runtime> {
-    let mut runtime = Runtime::new(global.state_root());
+    let root = global.state_root();
+    if global.root.is_none() {
+        args::claim(&root)?;
+    }
+    let mut runtime = Runtime::new(root);
     match global.rootless {
         Rootless::True => runtime.rootless = true,
         Rootless::False => runtime.rootless = false,

@@ -104,6 +104,9 @@ impl Runtime {
         let task_files = cgroup.as_ref().map(|c| c.task_files().map_err(cgroup_error)).transpose()?.unwrap_or_default();
         let chroot = if state.namespaces & flags::NEWNS == 0 { Some(root_of(state.pid)?) } else { None };
         let ahead = state.namespaces & flags::NEWPID == 0 && !process.terminal;
+        // The directory is needed no more, and nobody else may hold its lock: a process cloned into a frozen cgroup
+        // would keep it, and so keep away whoever wants to thaw.
+        drop(dir);
         let (ours, theirs) = hull_sys::socket::pair().what(|| "cannot make a socket pair")?;
         // A process in between hands its group on to its child.
         let group = entry.as_ref().map(AsFd::as_fd);
@@ -117,8 +120,6 @@ impl Runtime {
             Side::Parent(child) => child,
         };
         drop(theirs);
-        // The directory is needed no more; others may look at the container while this process runs.
-        drop(dir);
         let mut talk = Conversation::new(child, Sync::new(ours));
         let ready = self.make_ready(&mut talk, options, ahead, &|pid, fd| {
             deliver(&state, &spec, pid, "running", fd)

@@ -54,8 +54,6 @@ pub(crate) trait Edit {
     fn mount(&mut self, destination: &str, kind: &str, source: &str, options: &[&str]);
     /// Removes every mount at or below `destination`.
     fn unmount(&mut self, destination: &str);
-    /// The namespace entry of this type, if there is one.
-    fn namespace(&mut self, kind: &str) -> Option<&mut Value>;
     /// Adds a namespace, by path if one is given, in place of one of the same type.
     fn join(&mut self, kind: &str, path: Option<&str>);
     /// Removes a namespace.
@@ -81,10 +79,6 @@ impl Edit for Value {
             let d = m["destination"].as_str().unwrap_or_default();
             d != destination && !d.starts_with(&below)
         });
-    }
-
-    fn namespace(&mut self, kind: &str) -> Option<&mut Value> {
-        self["linux"]["namespaces"].as_array_mut().expect("namespaces").iter_mut().find(|n| n["type"] == kind)
     }
 
     fn join(&mut self, kind: &str, path: Option<&str>) {

@@ -77,6 +77,16 @@ impl Ctx {
         self.call(args).run()
     }
 
+    /// Skips the case where an ordinary user may not make a user namespace.
+    #[track_caller]
+    pub(crate) fn need_userns(&self) -> Result<(), Stop> {
+        let out = self.program("/usr/bin/unshare").args(&["--user", "--map-root-user", "/bin/true"]).user(1000).run()?;
+        if out.code == 0 {
+            return Ok(());
+        }
+        Err(Stop::Skip(format!("an ordinary user may not make a user namespace here: {}", out.err.trim())))
+    }
+
     /// Whether the runtime under test is hull.
     pub(crate) fn is_hull(&self) -> bool {
         self.peer == "hull"

@@ -90,6 +90,14 @@ pub(crate) fn cgroup_dir(pid: i32, controller: &str) -> Option<PathBuf> {
     Some(h.at.join(path.trim_start_matches('/')))
 }
 
+/// Whether containers can be limited by this controller here, in either version.
+pub(crate) fn has_controller(name: &str) -> bool {
+    hierarchies().iter().any(|h| {
+        let list = fs::read_to_string(h.at.join("cgroup.controllers")).unwrap_or_default();
+        h.controllers.iter().any(|c| c == name) || h.v2 && list.split_whitespace().any(|c| c == name)
+    })
+}
+
 /// Every cgroup directory with `tag` in its name, deepest first.
 pub(crate) fn cgroups_named(tag: &str) -> Vec<PathBuf> {
     cgroups_under(&|name| holds(name, tag))
@@ -210,11 +218,4 @@ pub(crate) fn private_mounts() -> Result<(), Stop> {
 pub(crate) fn signal(pid: i32, number: i32) {
     // SAFETY: plain system call without pointers.
     unsafe { libc::kill(pid, number) };
-}
-
-/// The capabilities of this process as a mask.
-pub(crate) fn own_caps() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("CapEff:")).unwrap_or("0").trim();
-    u64::from_str_radix(line, 16).unwrap_or(0)
 }

@@ -23,7 +23,6 @@ fn main() {
         Some("keyring") => keyring(),
         Some("eat") => eat(number(rest[0]) as usize),
         Some("forks") => forks(number(rest[0])),
-        Some("spin") => spin(number(rest[0]) as u64),
         Some("open") => open(rest[0], rest[1]),
         Some("trap") => trap(&rest),
         Some("tty") => tty(),
@@ -194,18 +193,6 @@ fn forks(most: i64) {
         // SAFETY: plain system call without pointers.
         unsafe { libc::kill(pid, libc::SIGKILL) };
     }
-}
-
-/// Burns CPU for this many milliseconds of wall clock, and prints how many of CPU time it got.
-fn spin(milliseconds: u64) {
-    let end = std::time::Instant::now() + std::time::Duration::from_millis(milliseconds);
-    while std::time::Instant::now() < end {
-        std::hint::spin_loop();
-    }
-    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: t is a valid timespec.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut t) };
-    println!("cpu {}", t.tv_sec * 1000 + t.tv_nsec / 1_000_000);
 }
 
 /// Opens a path with flags such as `rw`, and prints the errno.

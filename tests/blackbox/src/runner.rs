@@ -46,6 +46,7 @@ pub(crate) fn suite(options: &Options, runtime: PathBuf) -> Result<bool, String>
     let dir = std::env::temp_dir().join(&run);
     fs::create_dir_all(&dir).map_err(|e| format!("{dir:?}: {e}"))?;
     chmod(&dir, 0o755);
+    let runtime = for_all_users(runtime, &dir).map_err(|e| e.to_string())?;
     let busybox = std::env::var("BUSYBOX").unwrap_or_else(|_| "/bin/busybox".into());
     let base = dir.join("base");
     crate::rootfs::build(&base, Path::new(&busybox)).map_err(|e| e.to_string())?;
@@ -68,6 +69,19 @@ pub(crate) fn suite(options: &Options, runtime: PathBuf) -> Result<bool, String>
         let _ = fs::remove_dir_all(&dir);
     }
     Ok(good)
+}
+
+/// The runtime where ordinary users can execute it: a checkout may lie in a directory that is closed to them.
+fn for_all_users(runtime: PathBuf, dir: &Path) -> io::Result<PathBuf> {
+    if runtime.starts_with("/usr") {
+        return Ok(runtime);
+    }
+    let copy = dir.join("runtime").join(runtime.file_name().unwrap_or_default());
+    fs::create_dir_all(dir.join("runtime"))?;
+    chmod(&dir.join("runtime"), 0o755);
+    fs::copy(&runtime, &copy)?;
+    chmod(&copy, 0o755);
+    Ok(copy)
 }
 
 /// What every worker needs.

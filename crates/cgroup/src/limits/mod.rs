@@ -140,7 +140,10 @@ impl<'a> Setter<'a> {
     /// Writes values that bound each other, such as a quota and its period: one that the kernel calls invalid is
     /// tried again after another got in.
     fn settle(&mut self, dir: &Path, mut wants: Vec<Want>) -> Result<()> {
-        wants.retain(|w| !(w.default && self.state == State::Fresh));
+        for Want { field, value, .. } in wants.extract_if(.., |w| w.default && self.state == State::Fresh) {
+            let text = format!("linux.resources.{field}: {value:?} is what a new cgroup has: left out");
+            self.notes.debug.push(text);
+        }
         while !wants.is_empty() {
             let before = wants.len();
             let mut first_error = None;

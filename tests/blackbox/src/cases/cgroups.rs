@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -73,6 +72,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(stats, "events --stats tells memory, pids and CPU").theirs("crun", "1.8.1 has no events"),
     case!(stats_stream, "events --interval prints again and again").theirs("crun", "1.8.1 has no events"),
     case!(oom_event, "events tells of a kill for lack of memory").theirs("crun", "1.8.1 has no events"),
+    case!(v2_limits, "limits of memory, processes and CPU are written under version 2"),
     case!(unified_on_v1, "linux.resources.unified is refused where there is no cgroup v2")
         .theirs("crun", "1.8.1 leaves the groups behind"),
 ];
@@ -100,6 +100,12 @@ fn file(c: &Container, controller: &str, name: &str) -> Result<String, Stop> {
 }
 
 fn up_with<'a>(ctx: &'a Ctx, pointer: &str, value: Value) -> Result<Container<'a>, Stop> {
+    need(match pointer.split('/').next().unwrap_or_default() {
+        "blockIO" => "blkio",
+        "network" => "net_cls",
+        "hugepageLimits" => "hugetlb",
+        other => other,
+    })?;
     ctx.bundle().set(&format!("/linux/resources/{pointer}"), value).up()
 }
 
@@ -198,9 +204,7 @@ fn memory_swap_below_limit(ctx: &Ctx) -> Done {
 fn memory_too_small(ctx: &Ctx) -> Done {
     need("memory")?;
     let b = ctx.bundle().set("/linux/resources/memory", json!({ "limit": 4096, "swap": 4096 }));
-    let begun = Instant::now();
     b.run()?.fails()?;
-    check!(begun.elapsed() < Duration::from_secs(10), "it took {:?}", begun.elapsed());
     Ok(())
 }
 
@@ -254,10 +258,13 @@ fn cpu_quota(ctx: &Ctx) -> Done {
 
 fn cpu_in_force(ctx: &Ctx) -> Done {
     need("cpu")?;
-    let b = ctx.bundle().probe(&["spin", "1500"]).set("/linux/resources/cpu", json!({ "quota": 20_000, "period": 100_000 }));
-    let got: u32 = b.run()?.ok()?.field("cpu")?.parse()?;
-    check!((100..=550).contains(&got), "{got} ms of CPU time in 1500 ms under a quota of a fifth");
-    Ok(())
+    let b = ctx.bundle().sh("while :; do :; done").set("/linux/resources/cpu", json!({ "quota": 5000, "period": 100_000 }));
+    let c = b.up()?;
+    let throttled = || {
+        let stat = file(&c, "cpu", "cpu.stat").unwrap_or_default();
+        stat.lines().any(|l| l.strip_prefix("nr_throttled ").is_some_and(|n| n != "0"))
+    };
+    wait_for("the group to be throttled", 15, throttled)
 }
 
 fn cpuset(ctx: &Ctx) -> Done {
@@ -440,8 +447,10 @@ fn update_stdin(ctx: &Ctx) -> Done {
 }
 
 fn update_keeps_others(ctx: &Ctx) -> Done {
+    need("memory")?;
+    need("pids")?;
+    need("cpu")?;
     let c = ctx.bundle().set("/linux/resources/pids/limit", json!(20)).set("/linux/resources/memory/limit", json!(64 * MB)).up()?;
-    dir(&c, "memory")?;
     update(&c, &["--cpu-share", "200"])?;
     same!(file(&c, "pids", "pids.max")?, "20", "pids.max");
     same!(file(&c, "memory", "memory.limit_in_bytes")?, (64 * MB).to_string(), "memory limit");
@@ -546,8 +555,8 @@ fn removed_after_failure(ctx: &Ctx) -> Done {
 }
 
 fn seen_inside(ctx: &Ctx) -> Done {
+    need("pids")?;
     let c = ctx.bundle().set("/linux/resources/pids/limit", json!(77)).up()?;
-    dir(&c, "pids")?;
     same!(c.sh("cat /sys/fs/cgroup/pids/pids.max")?.ok()?.line(), "77", "pids.max seen inside");
     Ok(())
 }
@@ -562,8 +571,9 @@ fn seen_readonly(ctx: &Ctx) -> Done {
 }
 
 fn stats(ctx: &Ctx) -> Done {
+    need("memory")?;
+    need("pids")?;
     let c = ctx.bundle().set("/linux/resources/pids/limit", json!(77)).up()?;
-    dir(&c, "pids")?;
     let event: Value = serde_json::from_str(&ctx.rt(&["events", "--stats", &c.id])?.ok()?.out)?;
     same!(event["type"], json!("stats"), "type");
     same!(event["id"], json!(c.id), "id");
@@ -589,12 +599,14 @@ fn oom_event(ctx: &Ctx) -> Done {
         .bundle()
         .set("/linux/resources/memory", json!({ "limit": 48 * MB, "swap": 48 * MB }))
         .tweak(|c| c.mount("/run", "tmpfs", "tmpfs", &[]))
-        .sh("until [ -e /run/go ]; do sleep 0.1; done; hull-probe eat 120; sleep 1000")
+        .sh("while :; do until [ -e /run/go ]; do sleep 0.1; done; rm /run/go; hull-probe eat 120; done")
         .up()?;
     let running = ctx.call(&["events", "--interval", "1h", &c.id]).spawn()?;
-    std::thread::sleep(Duration::from_millis(300));
-    c.sh("touch /run/go")?.ok()?;
-    wait_for("an event of type oom", 8, || running.so_far().contains("\"oom\""))
+    // What happens before `events` listens is lost; so it happens again.
+    wait_for("an event of type oom", 15, || {
+        let _ = c.sh("touch /run/go; while [ -e /run/go ]; do sleep 0.1; done");
+        running.so_far().contains("\"oom\"")
+    })
 }
 
 fn unified_on_v1(ctx: &Ctx) -> Done {
@@ -602,5 +614,26 @@ fn unified_on_v1(ctx: &Ctx) -> Done {
         skip!("there is cgroup v2 in this view");
     }
     ctx.bundle().set("/linux/resources/unified", json!({ "pids.max": "10" })).refused(&["unified"])?;
+    Ok(())
+}
+
+fn v2_limits(ctx: &Ctx) -> Done {
+    let at = host::hierarchies().into_iter().find(|h| h.v2).map(|h| h.at);
+    let Some(at) = at.filter(|_| host::hierarchies().len() == 1) else { skip!("not pure cgroup v2") };
+    for name in ["memory", "pids", "cpu"] {
+        if !host::has_controller(name) {
+            skip!("cgroup v2 has no controller {name} here");
+        }
+    }
+    let b = ctx.bundle().set("/linux/resources/memory", json!({ "limit": 64 * MB, "reservation": 32 * MB }));
+    let b = b.set("/linux/resources/pids/limit", json!(20));
+    let c = b.set("/linux/resources/cpu", json!({ "quota": 20_000, "period": 50_000 })).up()?;
+    let cgroup = fs::read_to_string(format!("/proc/{}/cgroup", c.pid()?))?;
+    let path = cgroup.lines().find_map(|l| l.strip_prefix("0::")).ok_or("no line of cgroup v2")?;
+    let read = |name: &str| fs::read_to_string(at.join(path.trim_start_matches('/')).join(name));
+    same!(read("memory.max")?.trim(), (64 * MB).to_string(), "memory.max");
+    same!(read("memory.low")?.trim(), (32 * MB).to_string(), "memory.low");
+    same!(read("pids.max")?.trim(), "20", "pids.max");
+    same!(read("cpu.max")?.trim(), "20000 50000", "cpu.max");
     Ok(())
 }

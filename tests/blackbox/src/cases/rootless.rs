@@ -36,6 +36,7 @@ const UID: u32 = 1000;
 
 /// A bundle of that user, with a configuration as `spec --rootless` writes it.
 pub(super) fn bundle(ctx: &Ctx) -> Result<Bundle<'_>, Stop> {
+    ctx.need_userns()?;
     let root = ctx.dir.join("rootless");
     fs::create_dir_all(&root)?;
     chown(&root, UID);

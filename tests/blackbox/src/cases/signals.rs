@@ -1,8 +1,6 @@
 //! kill, signals that run passes on, pause and resume.
 
-use std::fs;
 
-use serde_json::json;
 
 use crate::case::{Case, Done, case, check, same};
 use crate::config::Edit;
@@ -90,12 +88,9 @@ fn kill_all(ctx: &Ctx) -> Done {
 fn init_takes_all_along(ctx: &Ctx) -> Done {
     let c = ctx.bundle().sh("sleep 1000 & sleep 1000 & exec sleep 1000").up()?;
     let init = c.pid()?;
-    let procs = host::cgroup_dir(init, "pids").unwrap_or_default().join("cgroup.procs");
-    let list = || -> Vec<i32> {
-        fs::read_to_string(&procs).unwrap_or_default().lines().filter_map(|l| l.parse().ok()).collect()
-    };
-    wait_for("three processes", 5, || list().len() == 3)?;
-    let all = list();
+    wait_for("two children", 8, || host::descendants(init).len() == 2)?;
+    let mut all: Vec<i32> = host::descendants(init).iter().map(|(pid, _)| *pid).collect();
+    all.push(init);
     c.kill("KILL")?;
     wait_for("the end of all", 5, || all.iter().all(|p| !alive(*p)))
 }

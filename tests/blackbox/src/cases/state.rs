@@ -5,9 +5,8 @@ use std::fs;
 use serde_json::json;
 
 use crate::case::{Case, Done, case, check, same};
-use crate::config::Edit;
 use crate::ctx::Ctx;
-use crate::host::{self, alive, wait_for};
+use crate::host::alive;
 
 pub(crate) const CASES: &[Case] = &[
     case!(state_keys, "state tells version, id, pid, status, bundle as the specification has them"),

@@ -72,14 +72,15 @@ fn run_interrupt(ctx: &Ctx) -> Done {
 }
 
 fn run_size(ctx: &Ctx) -> Done {
-    let b = tty_bundle(ctx).sh("sleep 0.3; hull-probe tty");
-    let out = Pty::new()?.run(b.call("run"), "", b"")?.ok()?;
-    same!(out.field("size")?, "33 77", "rows and columns");
+    // It may be set while the program begins.
+    let b = tty_bundle(ctx).sh("until hull-probe tty | grep '^size 33 77'; do sleep 0.05; done");
+    Pty::new()?.run(b.call("run"), "", b"")?.ok()?;
     Ok(())
 }
 
 fn run_resize(ctx: &Ctx) -> Done {
-    let script = "trap 'hull-probe tty; exit 0' WINCH; sleep 0.3; echo ready; while :; do sleep 0.05; done";
+    // The runtime may set the size while the program begins, which is a change to the program, too.
+    let script = "trap 'hull-probe tty' WINCH; trap 'exit 0' TERM; echo ready; while :; do sleep 0.05; done";
     let b = tty_bundle(ctx).sh(script);
     let pty = Pty::new()?;
     let mut screen = Screen::new(pty.master.try_clone()?);
@@ -88,6 +89,7 @@ fn run_resize(ctx: &Ctx) -> Done {
     let size = rustix::termios::Winsize { ws_row: 44, ws_col: 99, ws_xpixel: 0, ws_ypixel: 0 };
     rustix::termios::tcsetwinsize(&pty.master, size)?;
     screen.wait("size 44 99", 8)?;
+    crate::host::signal(running.pid(), libc::SIGTERM);
     running.wait()?.ok()?;
     Ok(())
 }
@@ -215,11 +217,10 @@ fn socket_missing(ctx: &Ctx) -> Done {
 
 fn exec_tty(ctx: &Ctx) -> Done {
     let c = ctx.bundle().up()?;
-    let call = c.exec_call(&["--tty"], &["/bin/sh", "-c", "sleep 0.3; hull-probe tty; exit 5"]);
+    let call = c.exec_call(&["--tty"], &["/bin/sh", "-c", "hull-probe tty; until hull-probe tty | grep '^size 33 77'; do sleep 0.05; done; exit 5"]);
     let out = Pty::new()?.run(call, "", b"")?.code(5)?;
     same!(out.field("isatty0")?, "1", "isatty(0)");
     same!(out.field("controlling")?, "true", "controlling terminal");
-    same!(out.field("size")?, "33 77", "rows and columns");
     Ok(())
 }
 
