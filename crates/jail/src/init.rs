@@ -111,7 +111,7 @@ impl Init<'_> {
         }
         let proc = HostProc::open()?;
         let attributes = plan.process.attributes(&proc)?;
-        let old_root = self.isolate_mounts()?;
+        let own_ns = self.isolate_mounts()?;
         let mut root = self.open_root()?;
         let mut mounter = Mounter::new(plan, &mut root, &self.sync, &self.idmaps);
         mounter.mount_all()?;
@@ -152,8 +152,7 @@ impl Init<'_> {
             plan.process.set_scheduler(attr)?;
         }
         drop(proc);
-        self.enter_root(root)?;
-        drop(old_root);
+        self.enter_root(root, own_ns)?;
         let program = plan.process.become_user()?;
         plan.process.debug(&self.sync, || "init: closing the pipe to signal completion".into())?;
         if plan.asks_nothing() {
@@ -188,7 +187,8 @@ impl Init<'_> {
         Ok(())
     }
 
-    /// Cuts the new mount namespace off from the host's, so that nothing made here appears there.
+    /// Cuts the new mount namespace off from the host's, so that nothing made here appears there. Returns that
+    /// namespace where its root isn't this process's.
     fn isolate_mounts(&self) -> Result<Option<OwnedFd>> {
         if !self.plan.has_mount_ns() {
             return Ok(None);
@@ -205,7 +205,7 @@ impl Init<'_> {
             other => return other.what(|| "cannot set the propagation of \"/\"").map(|()| None),
         }
         // hull runs in a chroot whose "/" is no mount point. Joining one's own mount namespace leads to its true
-        // root, which is one; the old root is kept to resolve host paths as the caller sees them.
+        // root, which is one; then back, to resolve host paths as the caller sees them. pivot_root will need it again.
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let old = rustix::fs::open("/", flags, Mode::empty()).what(|| "cannot open \"/\"")?;
         let cwd = rustix::fs::open(".", flags, Mode::empty()).what(|| "cannot open \".\"")?;
@@ -216,7 +216,7 @@ impl Init<'_> {
         rustix::process::fchdir(&old).what(|| "cannot return to the old root")?;
         rustix::process::chroot(".").what(|| "cannot return to the old root")?;
         rustix::process::fchdir(&cwd).what(|| "cannot return to the working directory")?;
-        Ok(Some(old))
+        Ok(Some(own))
     }
 
     /// Makes the root a mount of its own and opens it.
@@ -244,8 +244,11 @@ impl Init<'_> {
     }
 
     /// Makes the container's root the root of this process, and lets go of the old one.
-    fn enter_root(&self, root: Root) -> Result<()> {
+    fn enter_root(&self, root: Root, own_ns: Option<OwnedFd>) -> Result<()> {
         let plan = self.plan;
+        if let Some(ns) = own_ns {
+            clone::setns(ns.as_fd(), flags::NEWNS).what(|| "cannot enter the root of the mount namespace")?;
+        }
         rustix::process::fchdir(&root).what(|| "cannot enter the root")?;
         if !plan.has_mount_ns() {
             rustix::process::chroot(".").what(|| "cannot chroot")?;

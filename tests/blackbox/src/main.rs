@@ -36,7 +36,8 @@ const USAGE: &str = "usage: hull-blackbox [--list] [--filter TEXT]... [--jobs N]
 environment: RUNTIME (path of the runtime), BUSYBOX (path of a static busybox), TMPDIR";
 
 fn options() -> Result<Options, String> {
-    let mut o = Options { jobs: 2, view: "host".into(), ..Options::default() };
+    let jobs = std::thread::available_parallelism().map_or(2, |n| n.get().max(2));
+    let mut o = Options { jobs, view: "host".into(), ..Options::default() };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or(format!("{arg} needs a value"));

@@ -28,7 +28,7 @@ fn main() {
         Some("tty") => tty(),
         Some("stay") => std::thread::sleep(std::time::Duration::from_secs(1000)),
         Some("peek") => peek(number(rest[0]) as u64, rest[1]),
-        Some("tamper") => tamper(),
+        Some("seize") => seize(),
         Some("exit") => exit(number(rest[0]) as i32),
         other => {
             eprintln!("hull-probe: unknown {other:?}");
@@ -270,34 +270,50 @@ fn peek(milliseconds: u64, outside: &str) {
     seen.iter().for_each(|line| println!("{line}"));
 }
 
-/// For five seconds, tries to open the executable of every other process for writing and to append to it.
-fn tamper() {
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(5);
-    let own = std::process::id();
-    let mut held = Vec::new();
+/// Waits for a process in another program than init's and this one's, holds on to its executable, ends it, and tries
+/// to write to what it holds.
+fn seize() {
+    let of = |pid: &str| fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    let ours = ["busybox", "hull-probe"];
     println!("ready");
     let _ = io::stdout().flush();
-    while std::time::Instant::now() < end {
-        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
-            if pid != own
-                && pid != 1
-                && let Ok(file) = fs::File::open(entry.path().join("exe"))
-            {
-                held.push(file);
+    let (pid, file, link) = loop {
+        let names: Vec<String> =
+            fs::read_dir("/proc").into_iter().flatten().flatten().map(|e| e.file_name().to_string_lossy().into()).collect();
+        let found = names.into_iter().filter(|n| n.parse::<u32>().is_ok()).find_map(|pid| {
+            // A file of a mount that is attached nowhere has no name.
+            let link = of(&pid);
+            if link.as_os_str().is_empty() || ours.iter().any(|name| link.ends_with(name)) {
+                return None;
             }
+            let file = fs::File::open(format!("/proc/{pid}/exe")).ok()?;
+            Some((pid, file, link))
+        });
+        match found {
+            Some(found) => break found,
+            None => std::thread::sleep(std::time::Duration::from_millis(5)),
         }
-        for file in &held {
-            use std::os::fd::AsRawFd;
-            let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-            if fs::read_link(&path).is_ok_and(|l| l.to_string_lossy().contains("busybox")) {
-                continue;
+    };
+    println!("held {}", link.display());
+    // SAFETY: plain system call without pointers.
+    unsafe { libc::kill(number(&pid) as i32, libc::SIGKILL) };
+    let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+    // Busy as long as it is executed, which ends soon.
+    let mut last = 0;
+    for _ in 0..200 {
+        match fs::OpenOptions::new().append(true).open(&path) {
+            Ok(mut open) => {
+                println!("wrote {}", open.write_all(b"tampered").is_ok());
+                break;
             }
-            if let Ok(mut open) = fs::OpenOptions::new().append(true).open(&path) {
-                println!("opened {}", fs::read_link(&path).unwrap_or_default().display());
-                let _ = open.write_all(b"tampered");
-            }
+            Err(e) => last = e.raw_os_error().unwrap_or(0),
         }
-        held.truncate(64);
+        if last != libc::ETXTBSY {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
     }
+    println!("done {last}");
+    let _ = io::stdout().flush();
+    std::thread::sleep(std::time::Duration::from_secs(1000));
 }

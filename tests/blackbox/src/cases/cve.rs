@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 
 use serde_json::json;
 
 use super::hostile::{Canary, Swapper, link, without_dev};
-use crate::bundle::STAY;
-use crate::case::{Case, Done, case, check, same, skip};
+use crate::bundle::{Bundle, STAY};
+use crate::call::Call;
+use crate::case::{Case, Done, Stop, case, check, same, skip};
 use crate::config::Edit;
 use crate::ctx::Ctx;
 use crate::host::{self, wait_for};
@@ -16,10 +18,10 @@ pub(crate) const CASES: &[Case] = &[
     case!(cve_2016_3697_numeric_user, "a user named 1000 with uid 0 in /etc/passwd isn't who --user 1000 means"),
     case!(cve_2016_8867_ambient_for_user, "a user that isn't root has no ambient capability unless asked for"),
     case!(cve_2016_9962_peek_at_exec, "a process of the container sees no descriptor and no executable of exec's")
-        .limit(30)
+        .limit(40)
         .alone(),
-    case!(cve_2019_5736_tamper_with_exe, "the runtime's executable can't be written to from inside").limit(30).alone(),
-    case!(cve_2019_5736_proc_self_exe, "a program that is /proc/self/exe doesn't make the runtime writable"),
+    case!(cve_2019_5736_exec_proc_self_exe, "exec of /proc/self/exe doesn't make the runtime writable from inside"),
+    case!(cve_2019_5736_run_proc_self_exe, "a program that is /proc/self/exe doesn't make the runtime writable"),
     case!(cve_2019_16884_proc_over_volume, "a /proc that isn't procfs is noticed when a label or a process attribute is written")
         .theirs("crun", "1.8.1 looks only where a label is written"),
     case!(cve_2019_18837_symlink_chain, "mount targets through chains of links stay inside"),
@@ -31,13 +33,17 @@ pub(crate) const CASES: &[Case] = &[
         .alone(),
     case!(ghsa_g54h_m393_cpwq_no_device_list, "without a device list devices are denied")
         .theirs("crun", "1.8.1 sets no rule"),
+    case!(cve_2020_14298_proc_self_exe_again, "a script that is interpreted by /proc/self/exe doesn't make it writable"),
+    case!(cve_2020_14300_descriptors_of_exec, "without further rights a container sees no descriptor of the runtime's")
+        .limit(40)
+        .alone(),
     case!(cve_2020_15257_abstract_socket, "a container has no abstract socket of the runtime"),
     case!(cve_2021_30465_volume_race, "a link swapped into a volume doesn't lead a mount out").limit(40).alone(),
     case!(cve_2021_43784_long_namespace_path, "a namespace path of 70 kB is a clean error"),
     case!(cve_2021_43784_many_mappings, "five hundred id mappings are a clean error or work"),
     case!(cve_2022_0492_release_agent, "release_agent can't be written to"),
     case!(cve_2022_0811_sysctl_injection, "a sysctl value with + and = sets nothing else"),
-    case!(cve_2022_24769_inheritable_of_spec, "what spec writes has no inheritable capability"),
+    case!(cve_2022_24769_27649_27651_inheritable_of_spec, "what spec writes has no inheritable capability"),
     case!(cve_2022_27650_exec_cap, "exec --cap adds nothing to the inheritable set"),
     case!(cve_2022_29162_exec_inheritable, "a process of exec has an empty inheritable set"),
     case!(cve_2023_25809_rootless_cgroup, "rootless, /sys/fs/cgroup can't be written to"),
@@ -53,16 +59,28 @@ pub(crate) const CASES: &[Case] = &[
         .theirs("crun", "1.8.1 takes 4294967295 for 0"),
     case!(cve_2024_45310_mkdir_race, "a volume swapped during create leaves no file or directory on the host")
         .theirs("runc", "1.1.5 makes directories on the host")
-        .limit(40)
+        .limit(60)
         .alone(),
     case!(cve_2025_23266_hook_environment, "a hook has nothing of process.env, LD_PRELOAD least of all")
         .theirs("runc", "1.1.5 gives createContainer the environment of the program"),
-    case!(cve_2025_23266_hook_cwd, "a hook of the host's namespaces begins in the bundle"),
+    case!(cve_2024_0132_hook_cwd, "a hook of the host begins in the bundle, not in what the image brings"),
+    case!(cve_2025_27612_inheritable_of_process, "exec of a process document sets no inheritable capability unasked"),
     case!(cve_2025_24965_file_in_rootfs, "the runtime writes no file of its own through links of the root"),
     case!(cve_2025_31133_dev_null_symlink, "a masked path isn't replaced by what /dev/null of the root leads to")
         .theirs("runc", "1.1.5 binds it over the masked path"),
     case!(cve_2025_52565_console_symlink, "a /dev/console or /dev/pts/0 that is a link isn't followed"),
     case!(cve_2025_52881_fake_proc, "a process attribute isn't written to a file that stands in for /proc"),
+    case!(cve_2025_52565_pts_race, "swapping /dev/pts while create runs never puts a masked file at /dev/console")
+        .theirs("runc", "1.1.5 mounts what stands at the terminal's path by then")
+        .limit(90)
+        .alone(),
+    case!(cve_2025_52881_sysctl_race, "swapping /proc while create runs never redirects a sysctl")
+        .theirs("runc", "1.1.5 writes to the file that stands at the path by then")
+        .limit(60)
+        .alone(),
+    case!(cve_2025_62161_dev_null_other_device, "a /dev/null that is another device doesn't mask")
+        .theirs("runc", "1.1.5 binds it over the masked path"),
+    case!(cve_2025_62596_mount_over_attribute, "an attribute of the process isn't written to a file mounted over it"),
     case!(cve_2025_54867_proc_and_sys_symlinks, "links in place of /proc and /sys aren't followed to the host"),
     case!(cve_2026_30892_exec_user_without_gid, "exec --user 1 is uid 1, and a uid beyond 32 bits is refused")
         .theirs("runc", "1.1.5 takes 4294967296 for 0")
@@ -107,10 +125,10 @@ fn cve_2016_9962_peek_at_exec(ctx: &Ctx) -> Done {
     let b = ctx.bundle().probe(&["peek", "4000", canary.dir.to_str().unwrap()]);
     let c = b.tweak(|c| c.caps([all, all, all, &[], &[]])).up()?;
     c.wait_out("ready")?;
-    for _ in 0..12 {
+    for _ in 0..25 {
         c.exec(&["/bin/true"])?.ok()?;
     }
-    wait_for("the end of the probe", 15, || c.status().is_ok_and(|s| s == "stopped"))?;
+    wait_for("the end of the probe", 25, || c.status().is_ok_and(|s| s == "stopped"))?;
     for line in c.out().lines() {
         check!(!line.starts_with("escape"), "a descriptor led to the host: {line}");
         check!(!line.starts_with("writable") || line.contains("busybox") || line.contains("probe"), "{line}");
@@ -119,42 +137,113 @@ fn cve_2016_9962_peek_at_exec(ctx: &Ctx) -> Done {
 }
 
 /// A copy of the runtime that an attack may spoil.
-fn copy_of_runtime(ctx: &Ctx) -> Result<std::path::PathBuf, crate::case::Stop> {
-    let copy = ctx.host_dir("runtime").join(ctx.runtime.file_name().unwrap());
-    fs::copy(&ctx.runtime, &copy)?;
-    crate::ctx::chmod(&copy, 0o755);
-    Ok(copy)
+struct Target {
+    copy: PathBuf,
+    before: Vec<u8>,
 }
 
-fn cve_2019_5736_tamper_with_exe(ctx: &Ctx) -> Done {
-    let copy = copy_of_runtime(ctx)?;
-    let before = fs::read(&copy)?;
-    let all = &["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"][..];
-    let b = ctx.bundle().probe(&["tamper"]).tweak(|c| c.caps([all, all, all, &[], &[]]));
+impl Target {
+    fn new(ctx: &Ctx) -> Result<Target, Stop> {
+        let copy = ctx.host_dir("runtime").join(ctx.runtime.file_name().unwrap());
+        fs::copy(&ctx.runtime, &copy)?;
+        crate::ctx::chmod(&copy, 0o755);
+        Ok(Target { before: fs::read(&copy)?, copy })
+    }
+
+    fn call(&self, ctx: &Ctx, args: &[&str]) -> Call {
+        ctx.program(&self.copy).arg("--root").arg(&ctx.root).args(args)
+    }
+
+    fn check(&self, seen: &str) -> Done {
+        check!(fs::read(&self.copy)? == self.before, "the runtime was changed; the probe said {seen:?}");
+        Ok(())
+    }
+}
+
+/// A bundle with the rights that help, and with a bundle inside whose config.json is a fifo: the runtime executed in
+/// the container would read it, and so stay for as long as it takes to seize its executable.
+fn with_trap(ctx: &Ctx) -> Result<Bundle<'_>, Stop> {
+    let all = &["CAP_KILL", "CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"][..];
+    let b = ctx.bundle().rw().tweak(|c| c.caps([all, all, all, &[], &[]]));
+    fs::create_dir(b.rootfs().join("run/trap"))?;
+    ctx.program("/usr/bin/mkfifo").arg(b.rootfs().join("run/trap/config.json")).run()?.ok()?;
+    Ok(b)
+}
+
+const OWN_EXE: [&str; 5] = ["/proc/self/exe", "run", "--bundle", "/run/trap", "x"];
+
+fn cve_2019_5736_exec_proc_self_exe(ctx: &Ctx) -> Done {
+    let target = Target::new(ctx)?;
+    let b = with_trap(ctx)?.probe(&["seize"]);
     b.write();
-    let call = ctx.program(&copy).arg("--root").arg(&ctx.root).args(&["run", "--detach", "--bundle"]).arg(&b.dir).arg(&b.id);
-    let running = call.spawn()?;
+    let running = target.call(ctx, &["run", "--detach", "--bundle", b.dir.to_str().unwrap(), &b.id]).spawn()?;
     let file = running.out.clone();
     running.wait()?.ok()?;
-    wait_for("the probe", 5, || fs::read_to_string(&file).is_ok_and(|t| t.contains("ready")))?;
-    for _ in 0..12 {
-        let call = ctx.program(&copy).arg("--root").arg(&ctx.root).args(&["exec", &b.id, "/proc/self/exe", "true"]);
-        call.run()?;
+    let seen = || fs::read_to_string(&file).unwrap_or_default();
+    wait_for("the probe", 8, || seen().contains("ready"))?;
+    let mut exec = target.call(ctx, &["exec", &b.id]).args(&OWN_EXE).spawn()?;
+    let mut ended = false;
+    wait_for("the seizure, or the end of exec", 12, || {
+        ended = matches!(exec.child.try_wait(), Ok(Some(_)));
+        ended || seen().contains("done")
+    })?;
+    if !ended {
+        exec.child.kill()?;
     }
-    std::thread::sleep(std::time::Duration::from_secs(5));
-    check!(fs::read(&copy)? == before, "the runtime was changed; the probe said {:?}", fs::read_to_string(&file)?);
-    Ok(())
+    target.check(&seen())
 }
 
-fn cve_2019_5736_proc_self_exe(ctx: &Ctx) -> Done {
-    let copy = copy_of_runtime(ctx)?;
-    let before = fs::read(&copy)?;
-    let b = ctx.bundle().rw().args(&["/run/self"]);
-    link(&b, "run/self", "/proc/self/exe")?;
+/// The container's program is `args`, and a process of exec seizes it.
+fn seize_init(ctx: &Ctx, b: Bundle, args: &[&str]) -> Done {
+    let target = Target::new(ctx)?;
+    let b = b.args(args);
     b.write();
-    let call = ctx.program(&copy).arg("--root").arg(&ctx.root).args(&["run", "--bundle"]).arg(&b.dir).arg(&b.id);
-    call.run()?;
-    check!(fs::read(&copy)? == before, "the runtime was changed");
+    let run = target.call(ctx, &["run", "--detach", "--bundle", b.dir.to_str().unwrap(), &b.id]).run()?;
+    if run.code == 0 {
+        let mut exec = target.call(ctx, &["exec", &b.id, "/bin/hull-probe", "seize"]).spawn()?;
+        let mut ended = false;
+        wait_for("the seizure, or the end of the container", 12, || {
+            ended = matches!(exec.child.try_wait(), Ok(Some(_)));
+            ended || exec.so_far().contains("done")
+        })?;
+        let seen = exec.so_far();
+        if !ended {
+            exec.child.kill()?;
+        }
+        target.check(&seen)?;
+    }
+    target.check("")
+}
+
+fn cve_2019_5736_run_proc_self_exe(ctx: &Ctx) -> Done {
+    let b = with_trap(ctx)?;
+    seize_init(ctx, b, &OWN_EXE)
+}
+
+fn cve_2020_14298_proc_self_exe_again(ctx: &Ctx) -> Done {
+    let b = with_trap(ctx)?;
+    // The interpreter gets the text of the line as one argument, and the script's name after it.
+    fs::write(b.rootfs().join("run/x"), "#!/proc/self/exe --root=/run/state\n")?;
+    crate::ctx::chmod(&b.rootfs().join("run/x"), 0o755);
+    link(&b, "run/run", "x")?;
+    seize_init(ctx, b, &["/run/x", "run", "--bundle", "/run/trap", "x"])
+}
+
+fn cve_2020_14300_descriptors_of_exec(ctx: &Ctx) -> Done {
+    let canary = Canary::new(ctx);
+    let c = ctx.bundle().probe(&["peek", "4000", canary.dir.to_str().unwrap()]).up()?;
+    c.wait_out("ready")?;
+    for _ in 0..25 {
+        c.exec(&["/bin/true"])?.ok()?;
+    }
+    wait_for("the end of the probe", 25, || c.status().is_ok_and(|s| s == "stopped"))?;
+    let own = ctx.dir.to_str().unwrap();
+    for line in c.out().lines() {
+        // The output of exec is given on purpose; the state directory and the groups are not.
+        let given = line.ends_with(".out") || line.ends_with(".err") || line.contains("/bundle-");
+        check!(!line.starts_with("escape"), "a descriptor led to the host: {line}");
+        check!(!line.contains("/sys/fs/cgroup") && (given || !line.contains(own)), "a descriptor of the host: {line}");
+    }
     Ok(())
 }
 
@@ -234,18 +323,19 @@ fn ghsa_g54h_m393_cpwq_no_device_list(ctx: &Ctx) -> Done {
 }
 
 fn cve_2020_15257_abstract_socket(ctx: &Ctx) -> Done {
-    let before = abstract_sockets();
+    // Abstract sockets belong to a network namespace; in one of its own no other program of the host has any.
+    // SAFETY: plain system call without pointers.
+    if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+        return Err(std::io::Error::last_os_error().into());
+    }
     let c = ctx.bundle().tweak(|c| c.leave("network")).up()?;
-    let new: Vec<_> = abstract_sockets().into_iter().filter(|s| !before.contains(s)).collect();
-    // Other programs of the host may open one at the same time; the runtime's would have to do with this container.
-    let ours: Vec<_> = new.iter().filter(|s| s.contains(&c.id) || s.contains(&ctx.peer)).collect();
-    check!(ours.is_empty(), "abstract sockets {ours:?}");
+    let text = fs::read_to_string(format!("/proc/{}/net/unix", c.pid()?))?;
+    let own = fs::read_to_string("/proc/thread-self/net/unix")?;
+    same!(text, own, "sockets of the container and of its caller");
+    let names = own.lines().filter_map(|l| l.split_whitespace().nth(7));
+    let found: Vec<_> = names.filter(|n| n.starts_with('@')).collect();
+    check!(found.is_empty(), "abstract sockets {found:?}");
     Ok(())
-}
-
-fn abstract_sockets() -> Vec<String> {
-    let text = fs::read_to_string("/proc/net/unix").unwrap_or_default();
-    text.lines().filter_map(|l| l.split_whitespace().nth(7)).filter(|n| n.starts_with('@')).map(str::to_owned).collect()
 }
 
 fn cve_2021_30465_volume_race(ctx: &Ctx) -> Done {
@@ -297,6 +387,9 @@ fn cve_2021_43784_many_mappings(ctx: &Ctx) -> Done {
 }
 
 fn cve_2022_0492_release_agent(ctx: &Ctx) -> Done {
+    if host::hierarchies().iter().all(|h| h.v2) {
+        skip!("cgroup v2 has no release_agent");
+    }
     let script = "for f in $(find /sys/fs/cgroup -name release_agent -o -name notify_on_release); do \
                   echo 1 2>/dev/null > $f && echo wrote $f; done; true";
     let out = ctx.bundle().sh(script).run()?.ok()?;
@@ -316,7 +409,7 @@ fn cve_2022_0811_sysctl_injection(ctx: &Ctx) -> Done {
     Ok(())
 }
 
-fn cve_2022_24769_inheritable_of_spec(ctx: &Ctx) -> Done {
+fn cve_2022_24769_27649_27651_inheritable_of_spec(ctx: &Ctx) -> Done {
     let dir = ctx.host_dir("spec");
     ctx.call(&["spec"]).cwd(&dir).run()?.ok()?;
     let config: serde_json::Value = serde_json::from_slice(&fs::read(dir.join("config.json"))?)?;
@@ -341,12 +434,32 @@ fn cve_2022_29162_exec_inheritable(ctx: &Ctx) -> Done {
 }
 
 fn cve_2023_25809_rootless_cgroup(ctx: &Ctx) -> Done {
-    let script = "for f in $(find /sys/fs/cgroup -name cgroup.procs 2>/dev/null); do \
-                  echo 0 2>/dev/null > $f && echo wrote $f; done; mkdir /sys/fs/cgroup/made 2>/dev/null && echo made; true";
-    let b = super::rootless::bundle(ctx)?.sh(script);
+    // A group that the user owns in every hierarchy, as systemd delegates them.
+    for h in host::hierarchies() {
+        let own = h.at.join(format!("{}-own", ctx.tag));
+        fs::create_dir(&own)?;
+        crate::ctx::chown(&own, 1000);
+        crate::ctx::chown(&own.join("cgroup.procs"), 1000);
+    }
+    let b = super::rootless::bundle(ctx)?;
+    super::rootless::call(ctx, &["spec", "--rootless"]).cwd(&b.dir).run()?.ok()?;
+    let config: serde_json::Value = serde_json::from_slice(&fs::read(b.dir.join("config.json"))?)?;
+    let mut b = b.tweak(|c| *c = config).set("/process/terminal", json!(false));
+    if b.config["linux"]["uidMappings"].is_null() {
+        skip!("spec --rootless writes no mappings");
+    }
+    b = b.sh(&format!(
+        "for d in $(find /sys/fs/cgroup -name '{0}-own'); do echo seen; mkdir $d/made && echo made $d; \
+         echo 0 > $d/cgroup.procs && echo wrote $d; done; true",
+        ctx.tag
+    ));
     let out = super::rootless::run(b)?;
-    check!(!out.out.contains("wrote") && !out.out.contains("made"), "{}", out.out);
-    out.ok()?;
+    let made = host::cgroups_named(&format!("{}-own", ctx.tag)).into_iter().filter(|d| d.ends_with("made")).count();
+    for dir in host::cgroups_named(&format!("{}-own", ctx.tag)) {
+        fs::remove_dir(dir)?;
+    }
+    check!(!out.out.contains("wrote") && !out.out.contains("made") && made == 0, "{}", out.out);
+    check!(out.ok()?.out.contains("seen"), "the groups are not to be seen inside, so that nothing was tried");
     Ok(())
 }
 
@@ -454,7 +567,7 @@ fn cve_2024_45310_mkdir_race(ctx: &Ctx) -> Done {
         c.mount("/vol/dir/tmp", "tmpfs", "tmpfs", &[]);
     });
     let swapper = Swapper::new(volume.join("dir"), volume.join("link"));
-    for _ in 0..40 {
+    for _ in 0..80 {
         b.call("run").run()?;
         canary.check()?;
     }
@@ -476,7 +589,7 @@ fn cve_2025_23266_hook_environment(ctx: &Ctx) -> Done {
     Ok(())
 }
 
-fn cve_2025_23266_hook_cwd(ctx: &Ctx) -> Done {
+fn cve_2024_0132_hook_cwd(ctx: &Ctx) -> Done {
     let dir = ctx.host_dir("hook");
     let script = format!("pwd -P > {}/cwd", dir.display());
     // Not so createContainer: it begins in the root file system, which hooks written for runc rely on. What makes that
@@ -498,6 +611,9 @@ fn cve_2025_24965_file_in_rootfs(ctx: &Ctx) -> Done {
         link(&b, name, canary.dir.join("file"))?;
     }
     b.call("run").run()?.ok()?;
+    canary.check()?;
+    // Where krun isn't built in, it is refused; then nothing may be written either.
+    b.set("/annotations", json!({ "run.oci.handler": "krun" })).call("run").run()?;
     canary.check()
 }
 
@@ -629,15 +745,109 @@ fn cve_2023_25173_additional_gids(ctx: &Ctx) -> Done {
 
 fn exec_cgroup_escape(ctx: &Ctx) -> Done {
     let c = ctx.bundle().up()?;
-    if host::cgroup_dir(c.pid()?, "pids").is_none() {
-        skip!("no cgroup v1 here");
+    let line = |text: &str| {
+        let find = |sign: &str| text.lines().find(|l| l.contains(sign)).map(str::to_owned);
+        find(":pids:").or_else(|| find("0::")).unwrap_or_default()
+    };
+    let own = line(&fs::read_to_string(format!("/proc/{}/cgroup", c.pid()?))?);
+    if !own.contains(&c.id) {
+        skip!("the container has no cgroup here");
     }
     for path in ["..", "../..", "/../../..", "x/../../.."] {
         let out = c.exec_with(&["--cgroup", path], &["/bin/cat", "/proc/self/cgroup"])?;
-        if out.code == 0 {
-            let line = out.out.lines().find(|l| l.contains(":pids:")).unwrap_or_default();
-            check!(line.contains(&c.id), "--cgroup {path} led to {line}");
+        check!(out.code != 0 || line(&out.out).contains(&c.id), "--cgroup {path} led to {}", line(&out.out));
+    }
+    Ok(())
+}
+
+fn cve_2025_27612_inheritable_of_process(ctx: &Ctx) -> Done {
+    let c = ctx.bundle().up()?;
+    let mut p = c.process(&STATUS);
+    let caps = json!(["CAP_KILL", "CAP_NET_ADMIN"]);
+    p["capabilities"] = json!({ "bounding": caps, "effective": caps, "permitted": caps });
+    let out = c.exec_process(&p)?.ok()?;
+    same!((out.hex("CapInh")?, out.hex("CapAmb")?), (0, 0), "inheritable and ambient sets");
+    check!(out.hex("CapEff")? & (1 << 12) != 0, "the capability wasn't given");
+    p["user"] = json!({ "uid": 1000, "gid": 1000 });
+    let out = c.exec_process(&p)?.ok()?;
+    same!((out.hex("CapInh")?, out.hex("CapAmb")?, out.hex("CapEff")?), (0, 0, 0), "sets of a user");
+    Ok(())
+}
+
+fn cve_2025_52565_pts_race(ctx: &Ctx) -> Done {
+    // /dev is a volume that another container could have, too. What lies beside the terminals leads to a file that
+    // is to be masked.
+    let volume = ctx.host_dir("dev");
+    for name in ["pts", "decoy"] {
+        fs::create_dir(volume.join(name))?;
+    }
+    for n in 0..4 {
+        symlink("/etc/data", volume.join(format!("decoy/{n}")))?;
+    }
+    symlink("pts/ptmx", volume.join("ptmx"))?;
+    ctx.program("/usr/bin/mknod").arg(volume.join("null")).args(&["c", "1", "3"]).run()?.ok()?;
+    let b = ctx.bundle().rw().tweak(|c| {
+        let mounts = c["mounts"].as_array_mut().unwrap();
+        let at = mounts.iter().position(|m| m["destination"] == "/dev").unwrap();
+        mounts[at] = json!({ "destination": "/dev", "type": "bind", "source": volume, "options": ["bind"] });
+        mounts.retain(|m| m["destination"] != "/dev/shm" && m["destination"] != "/dev/mqueue");
+        c["process"]["terminal"] = json!(true);
+    });
+    fs::write(b.rootfs().join("etc/data"), "secret\n")?;
+    // The terminal itself would wait for input.
+    let script = "[ -c /dev/console ] || cat /dev/console; echo x > /etc/data; cat /etc/data; true";
+    let b = b.set("/linux/maskedPaths", json!(["/etc/data"])).sh(script);
+    let swapper = Swapper::new(volume.join("pts"), volume.join("decoy"));
+    for _ in 0..50 {
+        let out = crate::tty::Pty::new()?.run(b.call("run"), "", b"")?;
+        check!(!out.out.contains("secret"), "the masked file is at /dev/console: {:?}", out.out);
+        let _ = fs::remove_file(volume.join("console"));
+    }
+    drop(swapper);
+    Ok(())
+}
+
+fn cve_2025_52881_sysctl_race(ctx: &Ctx) -> Done {
+    let b = ctx.bundle().rw().set("/linux/sysctl", json!({ "net.ipv4.ip_default_ttl": "77" }));
+    let decoy = b.rootfs().join("decoy");
+    fs::create_dir_all(decoy.join("sys/net/ipv4"))?;
+    fs::write(decoy.join("sys/net/ipv4/ip_default_ttl"), "decoy")?;
+    // Even where the write were found out afterwards: it may have gone to any file.
+    let swapper = Swapper::new(b.rootfs().join("proc"), decoy);
+    let mut touched = String::new();
+    for _ in 0..60 {
+        b.call("run").run()?;
+        for name in ["proc", "decoy"] {
+            if let Ok(text) = fs::read_to_string(b.rootfs().join(name).join("sys/net/ipv4/ip_default_ttl"))
+                && text != "decoy"
+            {
+                touched = text;
+            }
         }
+        if !touched.is_empty() {
+            break;
+        }
+    }
+    drop(swapper);
+    check!(touched.is_empty(), "the sysctl was written to a file: {touched:?}");
+    Ok(())
+}
+
+fn cve_2025_62161_dev_null_other_device(ctx: &Ctx) -> Done {
+    let b = ctx.bundle().rw().tweak(|c| c.unmount("/dev")).set("/linux/maskedPaths", json!(["/etc/data"]));
+    // A node of /dev/zero, which would show as an endless file in place of the masked one.
+    ctx.program("/usr/bin/mknod").arg(b.rootfs().join("dev/null")).args(&["c", "1", "5"]).run()?.ok()?;
+    let out = b.sh("head -c 4 /etc/data | wc -c").call("run").stdin(b"").run()?;
+    check!(out.code != 0 || out.line() == "0", "{} bytes in the masked file", out.line());
+    Ok(())
+}
+
+fn cve_2025_62596_mount_over_attribute(ctx: &Ctx) -> Done {
+    for name in ["oom_score_adj", "attr/exec", "setgroups"] {
+        let file = ctx.host_file("fake", "");
+        let b = ctx.bundle().tweak(|c| c.mount(&format!("/proc/self/{name}"), "bind", file.to_str().unwrap(), &["bind"]));
+        b.set("/process/oomScoreAdj", json!(5)).call("run").run()?;
+        same!(fs::read_to_string(&file)?, "", "what was mounted over {name}");
     }
     Ok(())
 }

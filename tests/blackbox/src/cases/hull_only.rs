@@ -41,7 +41,16 @@ pub(crate) const CASES: &[Case] = &[
     case!(mount_copy_symlink, "copy-symlink copies a link instead of following it"),
     case!(mount_recursive_atime, "rnoatime reaches submounts"),
     case!(idmap_without_userns, "a mount is idmapped by mappings of its own, without a user namespace"),
-    case!(doctor, "doctor tells of the host, and in JSON too"),
+    case!(isolation_not_installed, "an isolation that isn't installed is refused by name, by option and by annotation"),
+    case!(log_is_one_object, "after a failure of any command the JSON log is one object of level error, warnings or not"),
+    case!(two_creates, "of two creates with one id one wins, and the other says so"),
+    case!(create_beside_run, "of run and create with one id one wins, and nothing of the loser's is left"),
+    case!(default_of_missing_controller, "a value that limits nothing is no error where its controller is missing"),
+    case!(limit_of_missing_controller, "a limit whose controller is missing is an error with controller, file and remedy"),
+    case!(default_is_told, "a limit that is left out, as a new cgroup has it, is told with --debug"),
+    case!(root_is_no_mount_point, "a / that is no mount point works"),
+    case!(without_sys_resource, "without CAP_SYS_RESOURCE limits that aren't raised work, and others are refused by name"),
+    case!(doctor, "doctor names what the host has and lacks, and what to do, as text and as JSON"),
     case!(completion, "completion prints a script for bash, zsh and fish"),
     case!(man, "man prints a page"),
     case!(errors_name_the_field, "errors name the field by its path in config.json"),
@@ -356,9 +365,243 @@ fn idmap_without_userns(ctx: &Ctx) -> Done {
 fn doctor(ctx: &Ctx) -> Done {
     ours(ctx)?;
     let out = ctx.program(&ctx.runtime).arg("doctor").run()?;
-    check!(out.code < 128 && out.out.lines().count() > 5, "{}", out.text());
     let json = ctx.program(&ctx.runtime).args(&["doctor", "--json"]).run()?;
-    let _: Value = serde_json::from_str(&json.out)?;
+    let report: Value = serde_json::from_str(&json.out)?;
+    let can_run = report["canRun"].as_bool().ok_or("no canRun")?;
+    same!((out.code == 0, json.code == 0), (can_run, can_run), "success of doctor, with text and JSON");
+    let findings = report["findings"].as_array().ok_or("no findings")?;
+    for subject in ["kernel", "apparmor", "selinux", "capabilities", "namespaces", "user namespaces", "cgroups", "kvm"] {
+        check!(findings.iter().any(|f| f["name"] == subject), "nothing about {subject}");
+        check!(out.out.contains(subject), "the text has nothing about {subject}");
+    }
+    for f in findings {
+        let name = f["name"].as_str().ok_or("a finding without name")?;
+        check!(f["neededFor"].as_str().is_some_and(|t| !t.is_empty()), "{name}: what for?");
+        match f["status"].as_str() {
+            Some("ok") => {}
+            Some("missing" | "limited") => {
+                let advice = f["advice"].as_str().unwrap_or_default();
+                check!(!advice.is_empty() && out.out.contains(advice), "{name}: no advice, or not in the text");
+            }
+            other => check!(false, "{name}: status {other:?}"),
+        }
+    }
+    // What root may is told apart from what a user may.
+    let user = ctx.program(&ctx.runtime).user(1000).args(&["doctor", "--json"]).run()?;
+    let user: Value = serde_json::from_str(&user.out)?;
+    check!(user["findings"] != report["findings"], "a user is told the same as root");
+    Ok(())
+}
+
+fn isolation_not_installed(ctx: &Ctx) -> Done {
+    ours(ctx)?;
+    for name in ["wasm", "kernel", "vm"] {
+        let b = ctx.bundle().option("--isolation").option(name);
+        b.call("create").run()?.fails()?.names(&[&format!("\"{name}\\\" is not installed"), &format!("{name}\" is not installed")])?;
+        b.nothing_left()?;
+        ctx.bundle().set("/annotations", json!({ "dev.hull.isolation": name })).refused(&["is not installed"])?;
+        ctx.call(&["do", "--isolation", name, "--", "/bin/true"]).run()?.fails()?.names(&[name])?;
+    }
+    ctx.bundle().set("/annotations", json!({ "run.oci.handler": "wasm" })).refused(&["is not installed"])?;
+    Ok(())
+}
+
+fn log_is_one_object(ctx: &Ctx) -> Done {
+    ours(ctx)?;
+    let up = ctx.bundle().up()?;
+    let absent = format!("{}-absent", ctx.tag);
+    let warned = |b: crate::bundle::Bundle<'_>| {
+        // An unknown capability is a warning.
+        let b = b.tweak(|c| c.caps([&["CAP_NO_SUCH"], &["CAP_NO_SUCH"], &["CAP_NO_SUCH"], &[], &[]]));
+        b.write();
+        (b.dir.to_str().unwrap().to_owned(), b.id)
+    };
+    let (missing, missing_id) = warned(ctx.bundle().args(&["/no/such/program"]));
+    let (refused, refused_id) = warned(ctx.bundle().set("/hooks/createRuntime", json!([{ "path": "/bin/false" }])));
+    let (bad, bad_id) = warned(ctx.bundle().set("/process/cwd", json!("relative")));
+    for command in [
+        &["run", "--bundle", &missing, &missing_id][..],
+        &["create", "--bundle", &missing, &missing_id],
+        &["create", "--bundle", &refused, &refused_id],
+        &["create", "--bundle", &bad, &bad_id],
+        &["create", "--bundle", "/no/such/bundle", &absent],
+        &["exec", &up.id, "/no/such/program"],
+        &["exec", &absent, "/bin/true"],
+        &["start", &up.id],
+        &["start", &absent],
+        &["state", &absent],
+        &["kill", &absent, "TERM"],
+        &["kill", &up.id, "NOSUCH"],
+        &["delete", &up.id],
+        &["delete", &absent],
+        &["pause", &absent],
+        &["resume", &up.id],
+        &["ps", &absent],
+        &["update", "--pids-limit", "10", &absent],
+        &["events", "--stats", &absent],
+    ] {
+        let log = ctx.host_dir("log").join("log");
+        let call = ctx.call(&["--log", log.to_str().unwrap(), "--log-format", "json"]).args(command);
+        let out = call.run()?;
+        check!(out.code != 0, "{command:?} succeeded");
+        let text = fs::read_to_string(&log)?;
+        let object: Value = serde_json::from_str(&text).map_err(|e| format!("{command:?}: {e} in {text:?}"))?;
+        same!(object["level"], json!("error"), "level after {command:?}");
+        let message = object["msg"].as_str().unwrap_or_default();
+        check!(!message.is_empty() && object["time"].is_string(), "{command:?}: {text:?}");
+        check!(out.err.contains(message), "{command:?}: standard error is {:?}, the log {message:?}", out.err);
+    }
+    Ok(())
+}
+
+fn two_creates(ctx: &Ctx) -> Done {
+    ours(ctx)?;
+    for _ in 0..8 {
+        let (a, mut b) = (ctx.bundle().args(&crate::bundle::STAY), ctx.bundle().args(&crate::bundle::STAY));
+        b.id.clone_from(&a.id);
+        let (one, two) = (a.call("create").spawn()?, b.call("create").spawn()?);
+        let mut ends = [one.wait()?, two.wait()?];
+        ends.sort_by_key(|e| e.code);
+        let [won, lost] = ends;
+        won.ok()?;
+        check!(lost.code != 0, "both won");
+        check!(lost.err.contains("already exists") && lost.err.contains(&a.id), "the loser said {:?}", lost.err);
+        ctx.rt(&["start", &a.id])?.ok()?;
+        ctx.rt(&["exec", &a.id, "/bin/true"])?.ok()?;
+        ctx.rt(&["delete", "--force", &a.id])?.ok()?;
+        a.nothing_left()?;
+    }
+    Ok(())
+}
+
+fn create_beside_run(ctx: &Ctx) -> Done {
+    ours(ctx)?;
+    for _ in 0..6 {
+        let (a, mut b) = (ctx.bundle().args(&crate::bundle::STAY).option("--detach"), ctx.bundle().args(&crate::bundle::STAY));
+        b.id.clone_from(&a.id);
+        // Each with a cgroup of its own, so that the loser's would be seen.
+        b.config["linux"]["cgroupsPath"] = json!(format!("/{}-other", a.id));
+        let (one, two) = (a.call("run").spawn()?, b.call("create").spawn()?);
+        let (one, two) = (one.wait()?, two.wait()?);
+        check!((one.code == 0) != (two.code == 0), "codes {} and {}: {} / {}", one.code, two.code, one.text(), two.text());
+        let lost = if one.code == 0 { format!("{}-other", a.id) } else { a.id.clone() };
+        let exact = |p: &std::path::PathBuf| p.file_name().is_some_and(|n| n == lost.as_str());
+        same!(host::cgroups_named(&a.id).iter().filter(|p| exact(p)).count(), 0, "cgroups of the loser");
+        ctx.rt(&["delete", "--force", &a.id])?.ok()?;
+        a.nothing_left()?;
+    }
+    Ok(())
+}
+
+/// Controllers with the pointer of a field, values that limit nothing, a limit, and the file of either version.
+fn limits() -> Vec<(&'static str, &'static str, Vec<Value>, Value, [&'static str; 2])> {
+    vec![
+        ("memory", "/memory/limit", vec![json!(-1), json!(0)], json!(64 << 20), ["memory.limit_in_bytes", "memory.max"]),
+        ("pids", "/pids/limit", vec![json!(-1)], json!(20), ["pids.max", "pids.max"]),
+        ("cpu", "/cpu/quota", vec![json!(-1), json!(0)], json!(20_000), ["cpu.cfs_quota_us", "cpu.max"]),
+        ("cpu", "/cpu/shares", vec![json!(0)], json!(99), ["cpu.shares", "cpu.weight"]),
+        ("cpuset", "/cpu/cpus", vec![json!("")], json!("0"), ["cpuset.cpus", "cpuset.cpus"]),
+        ("rdma", "/rdma", vec![json!({})], json!({ "mlx5_1": { "hcaHandles": 3 } }), ["rdma.max", "rdma.max"]),
+    ]
+}
+
+fn default_of_missing_controller(ctx: &Ctx) -> Done {
+    ours(ctx)?;
+    let missing: Vec<_> = limits().into_iter().filter(|l| !host::has_controller(l.0)).collect();
+    if missing.is_empty() {
+        skip!("every controller is there");
+    }
+    for (controller, pointer, idle, ..) in missing {
+        for value in idle {
+            let b = ctx.bundle().set(&format!("/linux/resources{pointer}"), value.clone()).sh("exit 3");
+            b.run()?.code(3).map_err(|e| Stop::Fail(format!("{controller}, {pointer} = {value}: {e:?}")))?;
+        }
+    }
+    Ok(())
+}
+
+fn limit_of_missing_controller(ctx: &Ctx) -> Done {
+    ours(ctx)?;
+    let missing: Vec<_> = limits().into_iter().filter(|l| !host::has_controller(l.0)).collect();
+    if missing.is_empty() {
+        skip!("every controller is there");
+    }
+    for (controller, pointer, _, limit, files) in missing {
+        let out = ctx.bundle().set(&format!("/linux/resources{pointer}"), limit).refused(&[controller])?;
+        check!(files.iter().any(|f| out.err.contains(f)), "no file is named for {pointer}: {}", out.err);
+        check!(out.err.contains("remove the limit"), "no remedy is named for {pointer}: {}", out.err);
+    }
+    Ok(())
+}
+
+fn default_is_told(ctx: &Ctx) -> Done {
+    ours(ctx)?;
+    let b = ctx.bundle().set("/linux/resources/memory/limit", json!(-1)).sh("exit 3");
+    let out = b.global("--debug").run()?.code(3)?;
+    let told = out.err.lines().any(|l| l.contains("level=debug") && l.contains("linux.resources.memory.limit"));
+    check!(told, "standard error is {:?}", out.err);
+    Ok(())
+}
+
+fn root_is_no_mount_point(ctx: &Ctx) -> Done {
+    ours(ctx)?;
+    host::private_mounts()?;
+    let top = ctx.host_dir("chroot");
+    for dir in ["proc", "sys", "dev", "tmp", "run", "bundle"] {
+        fs::create_dir(top.join(dir))?;
+    }
+    fs::copy(&ctx.runtime, top.join("hull"))?;
+    crate::ctx::chmod(&top.join("hull"), 0o755);
+    crate::bundle::copy_rootfs(&ctx.base, &top.join("bundle/rootfs"))?;
+    let b = ctx.bundle().sh("cat /etc/data; mkdir /tmp/x 2>/dev/null || exit 3");
+    fs::write(top.join("bundle/config.json"), b.config.to_string())?;
+    for dir in ["proc", "sys", "dev"] {
+        rustix::mount::mount_bind_recursive(format!("/{dir}"), top.join(dir))?;
+    }
+    let inside = |args: &[&str]| {
+        let path = std::ffi::CString::new(top.to_str().unwrap()).unwrap();
+        let call = ctx.program("/hull").args(&["--root", "/tmp/state"]).args(args);
+        // SAFETY: the path is valid; plain system calls otherwise.
+        call.pre(move || match unsafe { libc::chroot(path.as_ptr()) | libc::chdir(c"/".as_ptr()) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        })
+    };
+    let out = inside(&["run", "--bundle", "/bundle", &b.id]).run();
+    let sandbox = inside(&["do", "--rootfs", "/bundle/rootfs", "--", "/bin/sh", "-c", "cat /etc/data; exit 4"]).run();
+    for dir in ["proc", "sys", "dev"] {
+        rustix::mount::unmount(top.join(dir), rustix::mount::UnmountFlags::DETACH)?;
+    }
+    same!(out?.code(3)?.out, "data\n", "output of run");
+    same!(sandbox?.code(4)?.out, "data\n", "output of do");
+    Ok(())
+}
+
+fn without_sys_resource(ctx: &Ctx) -> Done {
+    ours(ctx)?;
+    // SAFETY: a rlimit is valid memory for getrlimit.
+    let limit = |which| unsafe {
+        let mut l = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        libc::getrlimit(which, &mut l);
+        l.rlim_max
+    };
+    let files = limit(libc::RLIMIT_NOFILE);
+    let score: i32 = fs::read_to_string("/proc/self/oom_score_adj")?.trim().parse()?;
+    let run = |files: u64| {
+        let limits = json!([
+            { "type": "RLIMIT_NOFILE", "hard": files, "soft": 512 },
+            { "type": "RLIMIT_NPROC", "hard": limit(libc::RLIMIT_NPROC), "soft": limit(libc::RLIMIT_NPROC) },
+            { "type": "RLIMIT_CORE", "hard": 0, "soft": 0 },
+        ]);
+        let b = ctx.bundle().set("/process/rlimits", limits).set("/process/oomScoreAdj", json!(score)).sh("exit 3");
+        b.write();
+        let call = ctx.program("/usr/bin/setpriv").args(&["--bounding-set", "-sys_resource"]).arg(&ctx.runtime);
+        call.arg("--root").arg(&ctx.root).args(&["run", "--bundle"]).arg(&b.dir).arg(&b.id).run()
+    };
+    run(files)?.code(3)?;
+    if files < 1 << 20 {
+        run(files + 1)?.fails()?.names(&["RLIMIT_NOFILE"])?;
+    }
     Ok(())
 }
 

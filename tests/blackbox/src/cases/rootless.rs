@@ -72,7 +72,7 @@ fn own(dir: &Path) -> Result<(), Stop> {
 }
 
 /// The runtime as that user.
-fn call(ctx: &Ctx, args: &[&str]) -> Call {
+pub(super) fn call(ctx: &Ctx, args: &[&str]) -> Call {
     let root = ctx.dir.join("rootless");
     let call = ctx.program(&ctx.runtime).user(UID).env("XDG_RUNTIME_DIR", &root).env("HOME", &root);
     call.cwd("/").arg("--root").arg(&root).args(args)
