@@ -1,44 +1,24 @@
-//! `hull features`: what this build supports, in the shape of features.md 1.3.
+//! `hull features`: what the parts of this build can do, for the document of `hull_spec::features`.
 
-use hull_spec::NamespaceKind;
-use serde_json::{Value, json};
+use hull_spec::features::{Features, Parts, Seccomp};
 
-pub(crate) fn document() -> Value {
-    let mut namespaces: Vec<_> = NamespaceKind::ALL.iter().map(|k| k.as_str()).collect();
-    namespaces.sort_unstable();
-    json!({
-        "ociVersionMin": "1.0.0",
-        "ociVersionMax": hull_spec::VERSION,
-        "hooks": ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
-        "mountOptions": hull_spec::mountopts::known(),
-        "linux": {
-            "namespaces": namespaces,
-            "capabilities": hull_jail::caps::NAMES.as_slice(),
-            "cgroup": { "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true },
-            "seccomp": {
-                "enabled": true,
-                "actions": hull_seccomp::actions(),
-                "operators": hull_seccomp::operators(),
-                "archs": hull_seccomp::archs(),
-                "knownFlags": hull_seccomp::flags(),
-                "supportedFlags": supported_flags(),
-            },
-            "apparmor": { "enabled": true },
-            "selinux": { "enabled": true },
-            "intelRdt": { "enabled": false },
-            "memoryPolicy": {
-                "modes": ["MPOL_BIND", "MPOL_DEFAULT", "MPOL_INTERLEAVE", "MPOL_LOCAL", "MPOL_PREFERRED",
-                    "MPOL_PREFERRED_MANY", "MPOL_WEIGHTED_INTERLEAVE"],
-                "flags": ["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"],
-            },
-            "mountExtensions": { "idmap": { "enabled": true } },
-            "netDevices": { "enabled": true },
+pub(crate) fn document() -> Features {
+    let annotation = |key: &str, value: String| (format!("dev.hull.{key}"), value);
+    Features::new(Parts {
+        capabilities: hull_jail::caps::NAMES.to_vec(),
+        seccomp: Seccomp {
+            enabled: true,
+            actions: hull_seccomp::actions(),
+            operators: hull_seccomp::operators(),
+            archs: hull_seccomp::archs(),
+            known_flags: hull_seccomp::flags(),
+            supported_flags: supported_flags(),
         },
-        "annotations": {
-            "dev.hull.version": env!("CARGO_PKG_VERSION"),
-            "dev.hull.isolations": hull_guest::installed().collect::<Vec<_>>().join(","),
-        },
-        "potentiallyUnsafeConfigAnnotations": ["dev.hull.", "module.wasm.image/variant", "run.oci."],
+        annotations: [
+            annotation("version", env!("CARGO_PKG_VERSION").into()),
+            annotation("isolations", hull_guest::installed().collect::<Vec<_>>().join(",")),
+        ]
+        .into(),
     })
 }
 

@@ -7,13 +7,14 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
+use hull_spec::state::State;
 use hull_sys::clone::{self, flags};
 use hull_sys::mount::{self, Change, attr};
 
 use crate::error::{Context as _, Error, Result};
 use crate::hooks::Surroundings;
 use crate::mounts::Mounter;
-use crate::plan::{Plan, RootSource};
+use crate::plan::{About, Plan, RootSource};
 use crate::process::HostProc;
 use crate::root::Root;
 use crate::sync::{Ask, Sync};
@@ -329,10 +330,10 @@ fn run_hooks(
     if hooks.is_empty() {
         return Ok(());
     }
-    let mut state = plan.hook_state.clone();
-    state["pid"] = pid.into();
-    state["status"] = status.into();
-    crate::hooks::run_all(point, hooks, state.to_string().as_bytes(), around)
+    let About { id, bundle, annotations } = &plan.about;
+    let state = State { oci_version: hull_spec::VERSION, id, status, pid, bundle, annotations };
+    let text = serde_json::to_string(&state).map_err(|e| Error::new(format!("cannot tell hooks of the container: {e}")))?;
+    crate::hooks::run_all(point, hooks, text.as_bytes(), around)
 }
 
 /// Takes the host's own procfs and sysfs out of this mount namespace: without pivot_root they stay in it, out of

@@ -3,6 +3,7 @@
 //! Made from a checked config.json before anything exists on the host. Whatever can be refused is refused here; the
 //! child that walks the plan decides nothing.
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
@@ -95,6 +96,17 @@ pub struct UserMaps {
     pub gids: Vec<hull_spec::IdMapping>,
 }
 
+/// What hooks are told of a container.
+#[derive(Debug, Default, Clone)]
+pub struct About {
+    /// Its id.
+    pub id: String,
+    /// Its bundle.
+    pub bundle: PathBuf,
+    /// Annotations of config.json.
+    pub annotations: BTreeMap<String, String>,
+}
+
 /// All that the child does.
 #[derive(Debug)]
 pub struct Plan {
@@ -144,10 +156,8 @@ pub struct Plan {
     pub hook_output: Surroundings,
     /// Hooks in the container's namespaces, before the program.
     pub start_container: Vec<hull_spec::Hook>,
-    /// The state document for hooks, with the process id left to be filled in.
-    pub hook_state: serde_json::Value,
-    /// Bring loopback up (`hull do`).
-    pub loopback: bool,
+    /// What hooks are told of the container.
+    pub about: About,
     /// Network devices that the parent moves in: host name, name inside.
     pub net_devices: Vec<(String, String)>,
     /// SELinux context of mounts: the mount option that carries it, and the context.
@@ -159,6 +169,10 @@ pub struct Plan {
 /// What the plan needs to know beside config.json.
 #[derive(Debug, Default)]
 pub struct Options {
+    /// The container's id.
+    pub id: String,
+    /// The bundle's directory, absolute.
+    pub bundle: PathBuf,
     /// Root path, absolute.
     pub rootfs: PathBuf,
     /// `--no-pivot`.
@@ -169,8 +183,6 @@ pub struct Options {
     pub preserve_fds: u32,
     /// More environment: LISTEN_FDS and the like.
     pub extra_env: Vec<String>,
-    /// State document for hooks.
-    pub hook_state: serde_json::Value,
     /// Whether hull itself runs without privileges.
     pub rootless: bool,
     /// Whether the child is to tell of its steps.
@@ -299,8 +311,7 @@ impl Plan {
             create_container: hooks.create_container,
             hook_output: Surroundings::of_host(&spec.annotations),
             start_container: hooks.start_container,
-            hook_state: options.hook_state,
-            loopback: false,
+            about: About { id: options.id, bundle: options.bundle, annotations: spec.annotations.clone() },
             net_devices: linux
                 .net_devices
                 .iter()

@@ -8,7 +8,7 @@ use hull_jail::hooks::Surroundings;
 use hull_spec::Spec;
 use hull_sys::clone::flags;
 
-use crate::create::hook_text;
+use crate::documents::hook_text;
 use crate::state::{Dir, State, Status, check_id, missing};
 use crate::{Context as _, Error, Result, Runtime, cgroup_error};
 

@@ -11,7 +11,9 @@ use hull_spec::{Process, Spec};
 use hull_sys::clone::{self, Side, flags};
 
 use crate::child::{Answers, Conversation};
-use crate::create::{deliver, listen_fds, one_thread};
+use crate::bundle::listen_fds;
+use crate::create::one_thread;
+use crate::documents::deliver;
 use crate::state::{Dir, Status};
 use crate::{Context as _, Error, Result, Runtime, cgroup_error};
 

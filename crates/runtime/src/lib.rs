@@ -32,10 +32,12 @@
 //! # }
 //! ```
 
+mod bundle;
 mod child;
 mod console;
 mod create;
 mod delete;
+mod documents;
 mod exec;
 mod ids;
 mod listener;
@@ -45,7 +47,7 @@ mod state;
 
 use std::path::PathBuf;
 
-pub use create::{Bundle, Source};
+pub use bundle::{Bundle, Source};
 pub use exec::ExecOptions;
 pub use hull_jail::error::Context;
 pub use hull_jail::overlay::HostOverlay;

@@ -28,11 +28,10 @@ pub(crate) fn take(process: BorrowedFd<'_>, number: i32) -> Result<OwnedFd> {
 }
 
 /// Sends the listener and the state to the agent.
-pub(crate) fn send(path: &Path, listener: &OwnedFd, state: &serde_json::Value) -> Result<()> {
+pub(crate) fn send(path: &Path, listener: &OwnedFd, state: &str) -> Result<()> {
     let shown = || format!("linux.seccomp.listenerPath: failed to connect with seccomp agent at \"{}\"", path.display());
     let mut agent = UnixStream::connect(path).what(shown)?;
-    let text = state.to_string();
-    let sent = hull_sys::socket::send(agent.as_fd(), text.as_bytes(), &[listener.as_fd()]).what(shown)?;
+    let sent = hull_sys::socket::send(agent.as_fd(), state.as_bytes(), &[listener.as_fd()]).what(shown)?;
     // A stream may take less than all; the descriptor went with the first byte.
-    agent.write_all(&text.as_bytes()[sent..]).what(shown)
+    agent.write_all(&state.as_bytes()[sent..]).what(shown)
 }

@@ -3,7 +3,8 @@
 use hull_jail::hooks::Surroundings;
 use hull_jail::sync::Sync;
 
-use crate::create::{Bundle, deliver, hook_text};
+use crate::bundle::Bundle;
+use crate::documents::{deliver, hook_text};
 use crate::state::{Dir, GATE, State, Status};
 use crate::{Context as _, Error, Result, Runtime};
 
