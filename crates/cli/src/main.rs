@@ -104,6 +104,7 @@ fn runtime(global: &Global, logger: &Rc<log::Logger>) -> Result<Runtime> {
             return Err(Error::new("the systemd cgroup driver (--systemd-cgroup) is not supported yet; use cgroupfs"));
         }
     }
+    runtime.notify_socket = std::env::var_os("NOTIFY_SOCKET").filter(|s| !s.is_empty()).map(Into::into);
     runtime.verbose = global.level() == log::Level::Debug;
     let logger = Rc::clone(logger);
     runtime.report = Box::new(move |severity, text| match severity {

@@ -9,6 +9,7 @@ use hull_sys::clone::Child;
 use hull_sys::pidfd::Ended;
 use hull_sys::signal::SignalFd;
 
+use crate::notify::Notify;
 use crate::{Context as _, Result};
 
 /// The caller's terminal in raw mode, put back when dropped.
@@ -48,8 +49,8 @@ pub(crate) fn begin(master: Option<&OwnedFd>) {
     }
 }
 
-/// Waits for the end of a child.
-pub(crate) fn wait(child: &Child, master: Option<OwnedFd>) -> Result<Ended> {
+/// Waits for the end of a child, and meanwhile for its word that it is ready.
+pub(crate) fn wait(child: &Child, master: Option<OwnedFd>, mut notify: Option<Notify>) -> Result<Ended> {
     let signals = SignalFd::all().what(|| "cannot read signals")?;
     let _raw = master.as_ref().map(|_| Raw::new());
     let mut relay = Relay { master, input_open: true };
@@ -58,6 +59,8 @@ pub(crate) fn wait(child: &Child, master: Option<OwnedFd>) -> Result<Ended> {
             PollFd::from_borrowed_fd(child.pidfd.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
         ];
+        let listens = usize::from(notify.is_some());
+        fds.extend(notify.as_ref().map(|n| PollFd::from_borrowed_fd(n.as_fd(), PollFlags::IN)));
         if let Some(master) = &relay.master {
             fds.push(PollFd::from_borrowed_fd(master.as_fd(), PollFlags::IN));
             if relay.input_open {
@@ -69,11 +72,16 @@ pub(crate) fn wait(child: &Child, master: Option<OwnedFd>) -> Result<Ended> {
         }
         let ready: Vec<bool> = fds.iter().map(|f| !f.revents().is_empty()).collect();
         drop(fds);
-        if ready.get(2) == Some(&true) {
+        if ready.get(2 + listens) == Some(&true) {
             relay.output();
         }
-        if ready.get(3) == Some(&true) {
+        if ready.get(3 + listens) == Some(&true) {
             relay.input();
+        }
+        if let Some(n) = notify.take_if(|n| ready[2] && n.heard_ready()) {
+            // This process stays for as long as the program does, and hands signals on to it: it is the service's. A
+            // manager that went away is no reason to end the program.
+            let _ = n.tell(std::process::id() as i32);
         }
         if ready[1] {
             pass_on(&signals, child, relay.master.as_ref());

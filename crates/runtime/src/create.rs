@@ -19,6 +19,7 @@ use hull_sys::clone::{self, Side};
 use crate::bundle::{Bundle, check_console, listen_fds};
 use crate::child::{Answers, Conversation};
 use crate::documents::hook_text;
+use crate::notify::Notify;
 use crate::state::{CLOSED_GATE, Dir, GATE, State, check_id, start_time};
 use crate::{Context as _, Error, Result, Runtime, cgroup_error};
 
@@ -48,6 +49,8 @@ pub(crate) struct Launched<'a> {
     pub(crate) spec: Spec,
     pub(crate) dir: Option<Dir>,
     pub(crate) talk: Option<Conversation>,
+    /// Where the program says that it is ready, if anybody is to hear and it runs at once.
+    pub(crate) notify: Option<Notify>,
     /// Whether hooks ran, so that those of the end have to.
     hooks_began: Cell<bool>,
 }
@@ -91,6 +94,9 @@ impl Runtime {
         let Draft { path, spec, mut plan, state, host } = self.draft(id, bundle, gate)?;
         // From here on things are made. The directory comes first and says what may exist beside it.
         let mut launched = Launched::begin(self, spec, state)?;
+        if !gate {
+            launched.notify = self.listen_ready(&launched.dir()?.path)?;
+        }
         if let Some(overlay) = &bundle.overlay {
             plan.root = RootSource::Host(launched.overlay(overlay)?);
         }
@@ -141,7 +147,10 @@ impl Runtime {
 
     /// Reads, checks and plans.
     fn draft(&self, id: &str, bundle: &Bundle, gate: bool) -> Result<Draft> {
-        let (path, spec) = self.load(bundle)?;
+        let (path, mut spec) = self.load(bundle)?;
+        if self.notify_socket.is_some() {
+            crate::notify::show(&mut spec, &self.root.join(id));
+        }
         let isolation = hull_guest::choose(bundle.isolation.as_deref(), &spec).to_owned();
         let guest = hull_guest::find(&isolation).map_err(|e| Error::new(e.to_string()))?;
         let hull_guest::Boot::Workload = guest.boot(&spec).map_err(|e| Error::new(e.to_string()))?;
@@ -222,7 +231,10 @@ impl<'a> Launched<'a> {
     /// Makes the state directory and writes into it what may come to exist.
     fn begin(runtime: &'a Runtime, spec: Spec, state: State) -> Result<Launched<'a>> {
         let dir = Dir::create(runtime, &state.id)?;
-        let launched = Launched { runtime, state, spec, dir: Some(dir), talk: None, hooks_began: Cell::new(false) };
+        let launched = Launched { runtime, state, spec, dir: Some(dir), talk: None, notify: None, hooks_began: Cell::new(false) };
+        if runtime.notify_socket.is_some() {
+            crate::notify::make_directory(&launched.dir()?.path)?;
+        }
         launched.dir()?.save(&launched.state)?;
         Ok(launched)
     }

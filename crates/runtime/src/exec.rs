@@ -137,7 +137,7 @@ impl Runtime {
         if detached {
             return talk.check_executed().map(|()| 0);
         }
-        Ok(crate::console::wait(&talk.child, talk.console)?.code())
+        Ok(crate::console::wait(&talk.child, talk.console, None)?.code())
     }
 
     fn make_ready(

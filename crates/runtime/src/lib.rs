@@ -42,6 +42,7 @@ mod exec;
 mod ids;
 mod listener;
 mod netdev;
+mod notify;
 mod start;
 mod state;
 
@@ -71,6 +72,8 @@ pub struct Runtime {
     pub no_cgroups: bool,
     /// Whether cgroups that may not be changed are left alone; by default so for everybody but root.
     pub rootless: bool,
+    /// Where a service manager wants to hear that the program is ready (`$NOTIFY_SOCKET`).
+    pub notify_socket: Option<PathBuf>,
     /// Whether debug lines are wanted, those of the container's process among them.
     pub verbose: bool,
     /// Receives warnings and debug lines.
@@ -87,6 +90,7 @@ impl Runtime {
             root: root.into(),
             no_cgroups: false,
             rootless: !rustix::process::geteuid().is_root(),
+            notify_socket: None,
             verbose: false,
             report: Box::new(|_, _| {}),
         }

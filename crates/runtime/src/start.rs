@@ -1,10 +1,13 @@
 //! Starting what was created, and running in the foreground.
 
+use std::path::Path;
+
 use hull_jail::hooks::Surroundings;
 use hull_jail::sync::Sync;
 
 use crate::bundle::Bundle;
 use crate::documents::{deliver, hook_text};
+use crate::notify::Notify;
 use crate::state::{Dir, GATE, State, Status};
 use crate::{Context as _, Error, Result, Runtime};
 
@@ -25,17 +28,33 @@ impl Runtime {
         let gate = hull_sys::socket::connect_at(&dir, GATE).what(|| "cannot reach the container's process")?;
         // The name goes first: a start that is killed here leaves a container that never ran and can only be deleted.
         std::fs::remove_file(dir.path.join(GATE)).what(|| "cannot remove the start socket")?;
+        let notify = self.listen_ready(&dir.path)?;
         let sync = Sync::new(gate);
         sync.go()?;
         let spec = dir.spec()?;
         crate::child::until_exec(self, &sync, state.pid, &process, &|fd| deliver(&state, &spec, state.pid, "creating", fd))?;
         drop(sync);
-        self.poststart(&state, &spec).inspect_err(|_| {
+        if let Err(failed) = self.poststart(&state, &spec) {
             // A failed poststart hook is the end of the container (runtime.md, "Lifecycle", 9).
             if let Err(e) = self.destroy(dir, &state) {
                 self.warn(&format!("cannot clean up: {e}"));
             }
-        })
+            return Err(failed);
+        }
+        // Others may look at the container while its program gets ready.
+        drop(dir);
+        match notify {
+            Some(notify) => notify.wait(&process, state.pid),
+            None => Ok(()),
+        }
+    }
+
+    /// The socket through which the program of the container with this state directory says that it is ready.
+    pub(crate) fn listen_ready(&self, dir: &Path) -> Result<Option<Notify>> {
+        match &self.notify_socket {
+            Some(manager) => Notify::listen(dir, manager),
+            None => Ok(None),
+        }
     }
 
     fn poststart(&self, state: &State, spec: &hull_spec::Spec) -> Result<()> {
@@ -53,7 +72,7 @@ impl Runtime {
     /// # Errors
     /// As [`Runtime::create`] and [`Runtime::start`]; nothing is left behind then.
     pub fn run(&self, id: &str, bundle: &Bundle, detach: bool, keep: bool) -> Result<i32> {
-        let launched = self.launch(id, bundle, false)?;
+        let mut launched = self.launch(id, bundle, false)?;
         let talk = launched.talk.as_ref().ok_or_else(|| Error::new("no process"))?;
         let state = &launched.state;
         talk.until_exec(self, &|fd| deliver(state, &launched.spec, state.pid, "creating", fd))?;
@@ -61,12 +80,16 @@ impl Runtime {
             talk.check_executed()?;
         }
         self.poststart(state, &launched.spec)?;
-        let (_, talk) = launched.keep();
+        let notify = launched.notify.take();
+        let (state, talk) = launched.keep();
         let talk = talk.ok_or_else(|| Error::new("no process"))?;
         if detach {
-            return Ok(0);
+            return match notify {
+                Some(notify) => notify.wait(&talk.child.pidfd, state.pid).map(|()| 0),
+                None => Ok(0),
+            };
         }
-        let ended = crate::console::wait(&talk.child, talk.console);
+        let ended = crate::console::wait(&talk.child, talk.console, notify);
         if !keep {
             self.delete(id, true)?;
         }

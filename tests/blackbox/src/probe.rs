@@ -29,11 +29,22 @@ fn main() {
         Some("stay") => std::thread::sleep(std::time::Duration::from_secs(1000)),
         Some("peek") => peek(number(rest[0]) as u64, rest[1]),
         Some("seize") => seize(),
+        Some("notify") => notify(rest[0]),
         Some("exit") => exit(number(rest[0]) as i32),
         other => {
             eprintln!("hull-probe: unknown {other:?}");
             exit(99)
         }
+    }
+}
+
+/// Sends a message to the service manager.
+fn notify(message: &str) {
+    let path = std::env::var("NOTIFY_SOCKET").expect("NOTIFY_SOCKET");
+    let socket = std::os::unix::net::UnixDatagram::unbound().expect("socket");
+    match socket.send_to(message.as_bytes(), path) {
+        Ok(_) => println!("sent"),
+        Err(e) => println!("errno {}", e.raw_os_error().unwrap_or(0)),
     }
 }
 

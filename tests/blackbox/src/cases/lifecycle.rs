@@ -1,6 +1,7 @@
 //! create, start, state, kill, delete, run, and the order they may come in.
 
 use std::fs;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -44,6 +45,9 @@ pub(crate) const CASES: &[Case] = &[
     case!(pid_file_of_run, "--pid-file works for run --detach"),
     case!(bundle_is_cwd, "the bundle is the current directory unless --bundle says otherwise"),
     case!(bundle_relative, "a relative --bundle is resolved and recorded as absolute"),
+    case!(service_manager, "READY=1 of the program reaches the service manager, with the pid, and nothing else does")
+        .theirs("crun", "1.8.1 tells no pid")
+        .theirs("runc", "1.1.5 passes nothing on from run in the foreground"),
 ];
 
 fn exit_code(ctx: &Ctx) -> Done {
@@ -331,5 +335,23 @@ fn bundle_relative(ctx: &Ctx) -> Done {
     ctx.call(&["create", "--bundle", &name, &b.id]).cwd(&ctx.dir).run()?.ok()?;
     let state: serde_json::Value = serde_json::from_str(&ctx.rt(&["state", &b.id])?.ok()?.out)?;
     same!(state["bundle"], json!(b.dir.to_str().unwrap()), "bundle");
+    Ok(())
+}
+
+fn service_manager(ctx: &Ctx) -> Done {
+    let path = ctx.host_dir("manager").join("socket");
+    let manager = std::os::unix::net::UnixDatagram::bind(&path)?;
+    manager.set_read_timeout(Some(Duration::from_secs(8)))?;
+    let b = ctx.bundle().sh("hull-probe notify STATUS=busy; hull-probe notify \"$(printf 'READY=1\\nMAINPID=1')\"; sleep 1");
+    let running = b.call("run").env("NOTIFY_SOCKET", &path).spawn()?;
+    let mut heard = Vec::new();
+    while !heard.last().is_some_and(|m: &String| m.starts_with("BARRIER")) {
+        let mut buf = [0; 512];
+        let n = manager.recv(&mut buf)?;
+        heard.push(String::from_utf8_lossy(&buf[..n]).trim().to_owned());
+    }
+    let pid = running.pid();
+    running.wait()?.ok()?;
+    same!(heard, ["READY=1".to_owned(), format!("MAINPID={pid}"), "BARRIER=1".into()], "what the manager heard");
     Ok(())
 }
