@@ -193,26 +193,29 @@ fn cve_2019_5736_exec_proc_self_exe(ctx: &Ctx) -> Done {
     target.check(&seen())
 }
 
-/// The container's program is `args`, and a process of exec seizes it.
+/// A container whose program is `args`, beside another in the same pid namespace that seizes it: no process may end
+/// the first one of its own namespace.
 fn seize_init(ctx: &Ctx, b: Bundle, args: &[&str]) -> Done {
     let target = Target::new(ctx)?;
-    let b = b.args(args);
+    let other = with_trap(ctx)?.up()?;
+    let mut exec = other.exec_call(&[], &["/bin/hull-probe", "seize"]).spawn()?;
+    wait_for("the probe", 8, || exec.so_far().contains("ready"))?;
+    let space = format!("/proc/{}/ns/pid", other.pid()?);
+    let b = b.args(args).tweak(|c| c.join("pid", Some(&space)));
     b.write();
     let run = target.call(ctx, &["run", "--detach", "--bundle", b.dir.to_str().unwrap(), &b.id]).run()?;
     if run.code == 0 {
-        let mut exec = target.call(ctx, &["exec", &b.id, "/bin/hull-probe", "seize"]).spawn()?;
-        let mut ended = false;
         wait_for("the seizure, or the end of the container", 12, || {
-            ended = matches!(exec.child.try_wait(), Ok(Some(_)));
-            ended || exec.so_far().contains("done")
+            let state = ctx.rt(&["state", &b.id]).is_ok_and(|o| o.out.contains("stopped"));
+            state || exec.so_far().contains("done")
         })?;
-        let seen = exec.so_far();
-        if !ended {
-            exec.child.kill()?;
-        }
-        target.check(&seen)?;
     }
-    target.check("")
+    if exec.so_far().contains("held") {
+        wait_for("the end of the seizure", 12, || exec.so_far().contains("done"))?;
+    }
+    let seen = exec.so_far();
+    let _ = exec.child.kill();
+    target.check(&seen)
 }
 
 fn cve_2019_5736_run_proc_self_exe(ctx: &Ctx) -> Done {
@@ -280,7 +283,9 @@ fn cve_2019_18837_symlink_chain(ctx: &Ctx) -> Done {
     fs::create_dir(b.rootfs().join("y"))?;
     link(&b, "y/b", "/z")?;
     link(&b, "z", format!("../..{}", canary.dir.display()))?;
-    b.call("run").run()?;
+    let out = b.sh("cat /proc/self/mountinfo").call("run").run()?;
+    let inside = host::parse_mounts(&out.out).iter().any(|m| m.target.ends_with("/new"));
+    check!(out.code != 0 || inside, "the mount isn't in the container: {}", out.out);
     canary.check()
 }
 
@@ -328,11 +333,15 @@ fn cve_2020_15257_abstract_socket(ctx: &Ctx) -> Done {
     if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
         return Err(std::io::Error::last_os_error().into());
     }
-    let c = ctx.bundle().tweak(|c| c.leave("network")).up()?;
+    let dir = ctx.host_dir("hook");
+    let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", format!("/bin/cat /proc/self/net/unix > {}/unix", dir.display())] }]);
+    let c = ctx.bundle().set("/hooks/createRuntime", hook).tweak(|c| c.leave("network")).up()?;
+    let during = fs::read_to_string(dir.join("unix"))?;
+    check!(during.contains("RefCount"), "the hook saw {during:?}");
     let text = fs::read_to_string(format!("/proc/{}/net/unix", c.pid()?))?;
     let own = fs::read_to_string("/proc/thread-self/net/unix")?;
     same!(text, own, "sockets of the container and of its caller");
-    let names = own.lines().filter_map(|l| l.split_whitespace().nth(7));
+    let names = own.lines().chain(during.lines()).filter_map(|l| l.split_whitespace().nth(7));
     let found: Vec<_> = names.filter(|n| n.starts_with('@')).collect();
     check!(found.is_empty(), "abstract sockets {found:?}");
     Ok(())
@@ -676,10 +685,13 @@ fn cve_2025_52881_fake_proc(ctx: &Ctx) -> Done {
 fn cve_2025_54867_proc_and_sys_symlinks(ctx: &Ctx) -> Done {
     for at in ["proc", "sys"] {
         let canary = Canary::new(ctx);
-        let b = ctx.bundle().rw();
+        let b = ctx.bundle().rw().sh("cat /proc/self/mountinfo");
         link(&b, at, format!("../../../../../../..{}", canary.dir.display()))?;
-        b.call("run").run()?;
+        let out = b.call("run").run()?;
         canary.check()?;
+        let kind = if at == "sys" { "sysfs" } else { at };
+        let inside = host::parse_mounts(&out.out).iter().any(|m| m.kind == kind);
+        check!(out.code != 0 || inside, "the mount isn't in the container: {}", out.out);
     }
     Ok(())
 }
@@ -843,9 +855,9 @@ fn cve_2025_62161_dev_null_other_device(ctx: &Ctx) -> Done {
 }
 
 fn cve_2025_62596_mount_over_attribute(ctx: &Ctx) -> Done {
-    for name in ["oom_score_adj", "attr/exec", "setgroups"] {
+    for name in ["self/oom_score_adj", "1/oom_score_adj", "self/attr/exec", "1/attr/exec"] {
         let file = ctx.host_file("fake", "");
-        let b = ctx.bundle().tweak(|c| c.mount(&format!("/proc/self/{name}"), "bind", file.to_str().unwrap(), &["bind"]));
+        let b = ctx.bundle().tweak(|c| c.mount(&format!("/proc/{name}"), "bind", file.to_str().unwrap(), &["bind"]));
         b.set("/process/oomScoreAdj", json!(5)).call("run").run()?;
         same!(fs::read_to_string(&file)?, "", "what was mounted over {name}");
     }
