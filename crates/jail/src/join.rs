@@ -60,8 +60,6 @@ impl Join<'_> {
         // The container's processes must not be able to trace this one, nor to look at its descriptors
         // (CVE-2016-9962).
         hull_sys::prctl::set_dumpable(false).what(|| "cannot make the process undumpable")?;
-        crate::init::enter_groups(&mut self.task_files)?;
-        self.process.set_cpus(&self.sync)?;
         if self.namespaces != 0 {
             clone::setns(self.target, self.namespaces).what(|| "cannot join the container's namespaces")?;
         }
@@ -87,6 +85,9 @@ impl Join<'_> {
                 }
             }
         }
+        // Here, and not before: the process in between would count against the container's limit.
+        crate::init::enter_groups(&mut self.task_files)?;
+        self.process.set_cpus(&self.sync)?;
         self.process.debug(&self.sync, || "child process in init(): in the container's namespaces".into())?;
         if let Some(attr) = scheduler {
             self.process.set_scheduler(attr)?;

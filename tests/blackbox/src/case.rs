@@ -51,7 +51,7 @@ pub(crate) struct Case {
 
 impl Case {
     pub(crate) const fn new(name: &'static str, point: &'static str, run: fn(&Ctx) -> Done) -> Case {
-        Case { name, point, run, marks: [None; 3], limit: 20, alone: false }
+        Case { name, point, run, marks: [None; 3], limit: 40, alone: false }
     }
 
     /// Marks `peer` as known to fail this case.

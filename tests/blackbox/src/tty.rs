@@ -84,7 +84,7 @@ impl Screen {
     /// Takes in what comes until `text` was shown.
     #[track_caller]
     pub(crate) fn wait(&mut self, text: &str, seconds: u64) -> Result<(), Stop> {
-        let end = Instant::now() + Duration::from_secs(seconds);
+        let end = Instant::now() + Duration::from_secs(2 * seconds);
         while !self.text.contains(text) {
             match self.incoming.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(bytes) => self.text.push_str(&String::from_utf8_lossy(&bytes)),

@@ -72,6 +72,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(stats, "events --stats tells memory, pids and CPU").theirs("crun", "1.8.1 has no events"),
     case!(stats_stream, "events --interval prints again and again").theirs("crun", "1.8.1 has no events"),
     case!(oom_event, "events tells of a kill for lack of memory").theirs("crun", "1.8.1 has no events"),
+    case!(exec_at_the_limit, "exec needs no more room below the pids limit than its one process"),
     case!(v2_limits, "limits of memory, processes and CPU are written under version 2"),
     case!(unified_on_v1, "linux.resources.unified is refused where there is no cgroup v2")
         .theirs("crun", "1.8.1 leaves the groups behind"),
@@ -635,5 +636,13 @@ fn v2_limits(ctx: &Ctx) -> Done {
     same!(read("memory.low")?.trim(), (32 * MB).to_string(), "memory.low");
     same!(read("pids.max")?.trim(), "20", "pids.max");
     same!(read("cpu.max")?.trim(), "20000 50000", "cpu.max");
+    Ok(())
+}
+
+fn exec_at_the_limit(ctx: &Ctx) -> Done {
+    let c = up_with(ctx, "pids/limit", json!(2))?;
+    for _ in 0..3 {
+        c.exec(&["/bin/true"])?.ok()?;
+    }
     Ok(())
 }

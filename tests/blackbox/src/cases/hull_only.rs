@@ -493,25 +493,38 @@ fn create_beside_run(ctx: &Ctx) -> Done {
     Ok(())
 }
 
-/// Controllers with the pointer of a field, values that limit nothing, a limit, and the file of either version.
-fn limits() -> Vec<(&'static str, &'static str, Vec<Value>, Value, [&'static str; 2])> {
-    vec![
-        ("memory", "/memory/limit", vec![json!(-1), json!(0)], json!(64 << 20), ["memory.limit_in_bytes", "memory.max"]),
-        ("pids", "/pids/limit", vec![json!(-1)], json!(20), ["pids.max", "pids.max"]),
-        ("cpu", "/cpu/quota", vec![json!(-1), json!(0)], json!(20_000), ["cpu.cfs_quota_us", "cpu.max"]),
-        ("cpu", "/cpu/shares", vec![json!(0)], json!(99), ["cpu.shares", "cpu.weight"]),
-        ("cpuset", "/cpu/cpus", vec![json!("")], json!("0"), ["cpuset.cpus", "cpuset.cpus"]),
-        ("rdma", "/rdma", vec![json!({})], json!({ "mlx5_1": { "hcaHandles": 3 } }), ["rdma.max", "rdma.max"]),
-    ]
+/// A field of `linux.resources` that limits something.
+struct Limit {
+    controller: &'static str,
+    pointer: &'static str,
+    /// Values that limit nothing.
+    idle: Vec<Value>,
+    limit: Value,
+    /// The file that holds it, in version 1 and 2.
+    files: [&'static str; 2],
+}
+
+/// Limits whose controller isn't here; skips where every one is.
+fn missing_limits() -> Result<Vec<Limit>, Stop> {
+    let limit = |controller, pointer, idle: &[Value], limit, files| Limit { controller, pointer, idle: idle.to_vec(), limit, files };
+    let mut list = vec![
+        limit("memory", "/memory/limit", &[json!(-1), json!(0)], json!(64 << 20), ["memory.limit_in_bytes", "memory.max"]),
+        limit("pids", "/pids/limit", &[json!(-1)], json!(20), ["pids.max", "pids.max"]),
+        limit("cpu", "/cpu/quota", &[json!(-1), json!(0)], json!(20_000), ["cpu.cfs_quota_us", "cpu.max"]),
+        limit("cpu", "/cpu/shares", &[json!(0)], json!(99), ["cpu.shares", "cpu.weight"]),
+        limit("cpuset", "/cpu/cpus", &[json!("")], json!("0"), ["cpuset.cpus", "cpuset.cpus"]),
+        limit("rdma", "/rdma", &[json!({})], json!({ "mlx5_1": { "hcaHandles": 3 } }), ["rdma.max", "rdma.max"]),
+    ];
+    list.retain(|l| !host::has_controller(l.controller));
+    if list.is_empty() {
+        skip!("every controller is there");
+    }
+    Ok(list)
 }
 
 fn default_of_missing_controller(ctx: &Ctx) -> Done {
     ours(ctx)?;
-    let missing: Vec<_> = limits().into_iter().filter(|l| !host::has_controller(l.0)).collect();
-    if missing.is_empty() {
-        skip!("every controller is there");
-    }
-    for (controller, pointer, idle, ..) in missing {
+    for Limit { controller, pointer, idle, .. } in missing_limits()? {
         for value in idle {
             let b = ctx.bundle().set(&format!("/linux/resources{pointer}"), value.clone()).sh("exit 3");
             b.run()?.code(3).map_err(|e| Stop::Fail(format!("{controller}, {pointer} = {value}: {e:?}")))?;
@@ -522,11 +535,7 @@ fn default_of_missing_controller(ctx: &Ctx) -> Done {
 
 fn limit_of_missing_controller(ctx: &Ctx) -> Done {
     ours(ctx)?;
-    let missing: Vec<_> = limits().into_iter().filter(|l| !host::has_controller(l.0)).collect();
-    if missing.is_empty() {
-        skip!("every controller is there");
-    }
-    for (controller, pointer, _, limit, files) in missing {
+    for Limit { controller, pointer, limit, files, .. } in missing_limits()? {
         let out = ctx.bundle().set(&format!("/linux/resources{pointer}"), limit).refused(&[controller])?;
         check!(files.iter().any(|f| out.err.contains(f)), "no file is named for {pointer}: {}", out.err);
         check!(out.err.contains("remove the limit"), "no remedy is named for {pointer}: {}", out.err);
