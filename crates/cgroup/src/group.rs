@@ -150,7 +150,7 @@ impl Cgroup {
             }
         }
         if let Some(h) = sub.all().find(|h| !h.dir.is_dir()) {
-            return Err(Error::new(format!("error adding pid of the new process to {:?}: no such file or directory", h.dir)));
+            return Err(Error::new(format!("error adding pid of the new process to cgroup {:?}: no such file or directory", h.dir)));
         }
         Ok(sub)
     }

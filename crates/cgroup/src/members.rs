@@ -31,6 +31,27 @@ impl Cgroup {
         Ok(Some(fd))
     }
 
+    /// The v2 directory that a process is in now, to clone another beside it; `None` where that can't be told. A
+    /// container's first process may have left the container's own cgroup: to make place for controllers, which take
+    /// no processes beside their children, or for good.
+    ///
+    /// # Errors
+    /// When the directory cannot be opened.
+    pub fn enter_fd_beside(&self, pid: i32) -> Result<Option<OwnedFd>> {
+        let Some(h) = &self.unified else { return Ok(None) };
+        let Ok(text) = std::fs::read_to_string(format!("/proc/{pid}/cgroup")) else { return Ok(None) };
+        let Some(path) = text.lines().find_map(|l| l.strip_prefix("0::/")) else { return Ok(None) };
+        // It is outside what this cgroup namespace shows.
+        if path.split('/').any(|part| part == "..") {
+            return Ok(None);
+        }
+        let beside = Cgroup {
+            unified: Some(Hierarchy { dir: h.mount.join(path), ..h.clone() }),
+            ..Cgroup::default()
+        };
+        beside.enter_fd()
+    }
+
     /// The file of each v1 hierarchy through which a process that has one thread moves itself, by writing "0" to it
     /// in one write(2), before it makes a cgroup namespace. That costs microseconds, where [`Cgroup::add`] costs
     /// milliseconds. Empty under pure v2.

@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
+use hull_sys::clone::flags;
 use hull_sys::mount::{self, Change, Context, attr};
 
 use crate::error::{Context as _, Error, Result};
@@ -52,15 +53,19 @@ pub(crate) fn mount(mounter: &mut Mounter<'_>, m: &MountPlan) -> Result<()> {
     }
 }
 
-/// The hierarchy as the container may see it: mounted anew in a cgroup namespace, else a bind of its group. `data` is
-/// for the kernel, which takes options of cgroup v2 only.
+/// The hierarchy as the container may see it: mounted anew in a cgroup namespace, else a bind: of the container's group
+/// under v1, and of the whole tree under v2, as what is in it has to know the paths that /proc tells. It is not mounted
+/// anew there, which would put the options of the host's tree back. `data` is for the kernel, which takes options of
+/// cgroup v2 only.
 fn tree_of(
     mounter: &Mounter<'_>,
     hierarchy: &Hierarchy,
     attributes: u64,
     data: &[(String, Option<String>)],
 ) -> Result<OwnedFd> {
-    if mounter.plan.new_cgroup_ns {
+    let joined = mounter.plan.joins.iter().any(|j| j.flag == flags::NEWCGROUP);
+    let own_namespace = mounter.plan.new_cgroup_ns || joined;
+    if own_namespace {
         match fresh(hierarchy, attributes, data) {
             Ok(tree) => return Ok(tree),
             Err(e) if !data.is_empty() => {
@@ -71,7 +76,8 @@ fn tree_of(
         }
     }
     let relative = hierarchy.group.strip_prefix("/").unwrap_or(&hierarchy.group);
-    let path = hierarchy.mountpoint.join(relative);
+    let whole = hierarchy.name.is_empty() && !own_namespace;
+    let path = if whole { hierarchy.mountpoint.clone() } else { hierarchy.mountpoint.join(relative) };
     let source = CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::new("cgroup path has a NUL byte"))?;
     let shown = || format!("cannot bind the cgroup \"{}\"", path.display());
     let tree = mount::open_tree_clone(rustix::fs::CWD, &source, false, true).what(shown)?;

@@ -98,11 +98,15 @@ impl Runtime {
             None if options.cgroup.is_empty() => None,
             None => return Err(Error::new("--cgroup: the container has no cgroup")),
         };
-        let entry: Option<OwnedFd> = cgroup
-            .as_ref()
-            .map(|c| c.enter_fd().map_err(cgroup_error))
-            .transpose()?
-            .flatten();
+        // Where the container's first process is, should its own cgroup take no process any more.
+        let beside = || match &state.cgroup {
+            Some(c) if options.cgroup.is_empty() => c.enter_fd_beside(state.pid).ok().flatten(),
+            _ => None,
+        };
+        let mut entry = match cgroup.as_ref().map(|c| c.enter_fd().map_err(cgroup_error)).transpose() {
+            Ok(entry) => entry.flatten(),
+            Err(e) => Some(beside().ok_or(e)?),
+        };
         let task_files = cgroup.as_ref().map(|c| c.task_files().map_err(cgroup_error)).transpose()?.unwrap_or_default();
         let chroot = if state.namespaces & flags::NEWNS == 0 { Some(root_of(state.pid)?) } else { None };
         let ahead = state.namespaces & flags::NEWPID == 0 && !process.terminal;
@@ -111,9 +115,18 @@ impl Runtime {
         drop(dir);
         let (ours, theirs) = hull_sys::socket::pair().what(|| "cannot make a socket pair")?;
         // A process in between hands its group on to its child.
-        let group = entry.as_ref().map(AsFd::as_fd);
         // SAFETY: one_thread() above; nothing here has begun another.
-        let child = match unsafe { clone::clone3(0, group) }.what(|| "cannot make the process")? {
+        let mut made = unsafe { clone::clone3(0, entry.as_ref().map(AsFd::as_fd)) };
+        if let Err(e) = &made
+            && matches!(e.raw_os_error(), Some(libc::EBUSY | libc::ENODEV))
+            && let Some(fd) = beside()
+        {
+            entry = Some(fd);
+            // SAFETY: as above.
+            made = unsafe { clone::clone3(0, entry.as_ref().map(AsFd::as_fd)) };
+        }
+        let doing = if entry.is_some() { "error adding pid of the new process to cgroups" } else { "cannot make the process" };
+        let child = match made.what(|| doing)? {
             Side::Child => {
                 drop(ours);
                 let (process, sync, target) = (&plan, Sync::new(theirs), target.as_fd());

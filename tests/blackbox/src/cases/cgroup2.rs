@@ -51,6 +51,8 @@ pub(crate) const CASES: &[Case] = &[
         .theirs("runc", "1.1.5 leaves the group behind"),
     case!(delegated, "delete removes groups that the container made below its own"),
     case!(namespace, "in a cgroup namespace of its own the group is the root, and can be delegated to"),
+    case!(exec_beside, "exec goes where init went, when the container's group hands on a controller and takes no process"),
+    case!(whole_tree, "without a cgroup namespace the whole tree is seen"),
     case!(stats, "events --stats tells memory, pids, CPU and pressure").theirs("crun", "1.8.1 has no events"),
     case!(v1_only, "what only cgroup v1 has is refused by its field")
         .theirs("runc", "1.1.5 leaves it out in silence")
@@ -393,6 +395,38 @@ fn namespace(ctx: &Ctx) -> Done {
     same!(c.sh("cat /proc/self/cgroup")?.ok()?.line(), "0::/", "the group as seen inside");
     c.sh("mkdir /sys/fs/cgroup/own && cat /sys/fs/cgroup/own/cgroup.procs")?.ok()?;
     check!(dir(&c)?.join("own").exists(), "the group made inside isn't below the container's");
+    Ok(())
+}
+
+fn exec_beside(ctx: &Ctx) -> Done {
+    tree(&[])?;
+    let b = ctx.bundle().tweak(|c| {
+        c.join("cgroup", None);
+        c.mount("/sys/fs/cgroup", "cgroup", "cgroup", &["nosuid", "noexec", "nodev", "rw"]);
+    });
+    let c = b.up()?;
+    let have = file(&c, "cgroup.controllers")?;
+    // One that takes no processes beside children.
+    let Some(controller) = ["memory", "io", "hugetlb"].into_iter().find(|n| have.split(' ').any(|h| h == *n)) else {
+        skip!("the group has no such controller");
+    };
+    let group = "/sys/fs/cgroup";
+    c.sh(&format!(
+        "mkdir {group}/inner && echo 1 > {group}/inner/cgroup.procs && echo $$ > {group}/inner/cgroup.procs && \
+         echo +{controller} > {group}/cgroup.subtree_control"
+    ))?
+    .ok()?;
+    let seen = c.sh("cat /proc/self/cgroup")?.ok()?;
+    check!(seen.out.lines().any(|l| l == "0::/inner"), "{}", seen.out);
+    c.exec_with(&["--cgroup", "/"], &["/bin/true"])?.fails()?;
+    Ok(())
+}
+
+fn whole_tree(ctx: &Ctx) -> Done {
+    tree(&[])?;
+    let c = ctx.bundle().up()?;
+    let path = format!("/sys/fs/cgroup/{}/cgroup.procs", c.id);
+    same!(c.sh(&format!("head -n 1 {path}"))?.ok()?.line(), "1", "the first process of the container's group");
     Ok(())
 }
 
