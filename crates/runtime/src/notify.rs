@@ -3,7 +3,7 @@
 //! Of all that a program could tell its manager this alone goes through, as with runc: the rest would let a container
 //! name any process of the host as the service's, or have it restarted.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -62,7 +62,9 @@ impl Notify {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).what(shown),
             _ => {}
         }
-        let socket = UnixDatagram::bind(&path).what(shown)?;
+        // By way of a descriptor: a socket's address takes 107 bytes, and engines' state directories are deep.
+        let opened = std::fs::File::open(dir.join(DIRECTORY)).what(shown)?;
+        let socket = UnixDatagram::bind(format!("/proc/self/fd/{}/{SOCKET}", opened.as_raw_fd())).what(shown)?;
         socket.set_nonblocking(true).what(shown)?;
         // The program may be any user.
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o777)).what(shown)?;

@@ -26,10 +26,10 @@ fn main() {
         Some("open") => open(rest[0], rest[1]),
         Some("trap") => trap(&rest),
         Some("tty") => tty(),
+        Some("notify") => notify(rest[0]),
         Some("stay") => std::thread::sleep(std::time::Duration::from_secs(1000)),
         Some("peek") => peek(number(rest[0]) as u64, rest[1]),
         Some("seize") => seize(),
-        Some("notify") => notify(rest[0]),
         Some("exit") => exit(number(rest[0]) as i32),
         other => {
             eprintln!("hull-probe: unknown {other:?}");
