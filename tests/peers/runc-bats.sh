@@ -50,8 +50,8 @@ die() {
 [ -d "$checkout/tests/integration" ] || die "$checkout is no checkout of runc"
 [ -x "$checkout/tests/cmd/_bin/recvtty" ] || die "run 'make test-binaries' in $checkout first (Go and libseccomp-dev needed)"
 case $view in asis | v1 | v2) ;; *) usage ;; esac
-for tool in bats jq gawk script ip unshare; do
-    command -v $tool >/dev/null || die "$tool is not installed (Debian: bats jq gawk bsdutils iproute2 util-linux)"
+for tool in bats jq gawk script ip unshare pgrep; do
+    command -v $tool >/dev/null || die "$tool is not installed (Debian: bats jq gawk bsdutils iproute2 util-linux procps)"
 done
 
 work=$(mktemp -d)
@@ -147,6 +147,10 @@ v1) umount /sys/fs/cgroup/unified ;;
 v2) umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup ;;
 esac || exit 2
 mkfifo "$work/idle"
+# A case that failed may leave its terminal's keeper behind, and bats waits for its output to end. No other process is
+# in this namespace.
+(while sleep 5; do pgrep -f bats-exec-suite >/dev/null || pkill -x recvtty; done) 2>/dev/null &
+watch=$!
 cd "$tests" || exit 2
 for file in $list; do
     echo "# file $file"
@@ -160,6 +164,7 @@ for file in $list; do
     done
     find /sys/fs/cgroup/ -depth -type d -path '*/runc-cgroups-integration-test*' -exec rmdir {} + 2>/dev/null
 done
+kill $watch
 exit 0
 I
 list="${files[*]}"
