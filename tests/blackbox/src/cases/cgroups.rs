@@ -73,7 +73,6 @@ pub(crate) const CASES: &[Case] = &[
     case!(stats_stream, "events --interval prints again and again").theirs("crun", "1.8.1 has no events"),
     case!(oom_event, "events tells of a kill for lack of memory").theirs("crun", "1.8.1 has no events"),
     case!(exec_at_the_limit, "exec needs no more room below the pids limit than its one process"),
-    case!(v2_limits, "limits of memory, processes and CPU are written under version 2"),
     case!(unified_on_v1, "linux.resources.unified is refused where there is no cgroup v2")
         .theirs("crun", "1.8.1 leaves the groups behind"),
 ];
@@ -615,27 +614,6 @@ fn unified_on_v1(ctx: &Ctx) -> Done {
         skip!("there is cgroup v2 in this view");
     }
     ctx.bundle().set("/linux/resources/unified", json!({ "pids.max": "10" })).refused(&["unified"])?;
-    Ok(())
-}
-
-fn v2_limits(ctx: &Ctx) -> Done {
-    let at = host::hierarchies().into_iter().find(|h| h.v2).map(|h| h.at);
-    let Some(at) = at.filter(|_| host::hierarchies().len() == 1) else { skip!("not pure cgroup v2") };
-    for name in ["memory", "pids", "cpu"] {
-        if !host::has_controller(name) {
-            skip!("cgroup v2 has no controller {name} here");
-        }
-    }
-    let b = ctx.bundle().set("/linux/resources/memory", json!({ "limit": 64 * MB, "reservation": 32 * MB }));
-    let b = b.set("/linux/resources/pids/limit", json!(20));
-    let c = b.set("/linux/resources/cpu", json!({ "quota": 20_000, "period": 50_000 })).up()?;
-    let cgroup = fs::read_to_string(format!("/proc/{}/cgroup", c.pid()?))?;
-    let path = cgroup.lines().find_map(|l| l.strip_prefix("0::")).ok_or("no line of cgroup v2")?;
-    let read = |name: &str| fs::read_to_string(at.join(path.trim_start_matches('/')).join(name));
-    same!(read("memory.max")?.trim(), (64 * MB).to_string(), "memory.max");
-    same!(read("memory.low")?.trim(), (32 * MB).to_string(), "memory.low");
-    same!(read("pids.max")?.trim(), "20", "pids.max");
-    same!(read("cpu.max")?.trim(), "20000 50000", "cpu.max");
     Ok(())
 }
 

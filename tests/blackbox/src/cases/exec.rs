@@ -329,8 +329,8 @@ fn exec_is_reparented(ctx: &Ctx) -> Done {
 
 fn killed_with_container(ctx: &Ctx) -> Done {
     let c = ctx.bundle().up()?;
-    let running = c.exec_call(&[], &["/bin/sleep", "1000"]).spawn()?;
-    wait_for("the process", 5, || ctx.rt(&["ps", "--format", "json", &c.id]).is_ok_and(|o| o.out.contains(',')))?;
+    let running = c.exec_call(&[], &["/bin/sh", "-c", "echo up; exec sleep 1000"]).spawn()?;
+    wait_for("the process", 5, || running.so_far().contains("up"))?;
     c.kill("KILL")?;
     running.wait()?.code(137)?;
     Ok(())

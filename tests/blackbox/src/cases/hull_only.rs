@@ -22,9 +22,9 @@ pub(crate) const CASES: &[Case] = &[
     case!(pidfd_socket_exec, "exec --pidfd-socket receives a pidfd of the process"),
     case!(global_options_after, "options of every command may follow the command"),
     case!(kill_anywhere, "whenever create is killed, delete --force clears up and the id can be used again")
-        .limit(60)
+        .limit(150)
         .alone(),
-    case!(kill_run_anywhere, "whenever run is killed, delete --force clears up").limit(60).alone(),
+    case!(kill_run_anywhere, "whenever run is killed, delete --force clears up").limit(150).alone(),
     case!(two_deletes, "of two deletes at one time neither hangs nor crashes, and nothing is left"),
     case!(poststop_failure_is_a_warning, "delete succeeds with a warning when a poststop hook fails"),
     case!(update_sizes, "update --memory takes 96M"),
