@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use hull_sys::mountinfo;
 use serde::{Deserialize, Serialize};
 
 use crate::file::{read, read_path};
@@ -76,9 +77,8 @@ impl Host {
         if rustix::fs::statfs(root).is_ok_and(|s| s.f_type == CGROUP2_SUPER_MAGIC) {
             return Ok(Host { v1: Vec::new(), unified: Some(Mount::v2(root)), own: None });
         }
-        let path = Path::new("/proc/self/mountinfo");
-        let text = read_path(path).map_err(|e| Error::io(format_args!("cannot read {path:?}"), &e))?;
-        Ok(Host::from_mountinfo(&text))
+        let mounts = mountinfo::own().map_err(|e| Error::io(format_args!("cannot read \"/proc/self/mountinfo\""), &e))?;
+        Ok(Host::from_mounts(mounts))
     }
 
     /// A host whose cgroup file systems are plain directories: v1 controllers at `root/NAME`, v2 at `root` itself,
@@ -147,13 +147,13 @@ impl Host {
         Ok(own.strip_prefix(&mount.root).or_else(|_| own.strip_prefix("/")).unwrap_or(Path::new("")).to_owned())
     }
 
-    fn from_mountinfo(text: &str) -> Host {
+    fn from_mounts(mounts: Vec<mountinfo::Mount>) -> Host {
         let mut host = Host { v1: Vec::new(), unified: None, own: None };
         // The mounts at the usual place come first, so that a second mount of a hierarchy elsewhere doesn't win.
-        let mut mounts: Vec<_> = text.lines().filter_map(parse_mount).collect();
+        let mut mounts: Vec<_> = mounts.into_iter().filter_map(of_cgroups).collect();
         mounts.sort_by_key(|(_, mount)| !mount.dir.starts_with(DEFAULT_ROOT));
-        for (kind, mount) in mounts {
-            if kind == "cgroup2" {
+        for (v2, mount) in mounts {
+            if v2 {
                 host.unified.get_or_insert(mount);
             } else if !mount.controllers.is_empty() && !host.v1.iter().any(|m| m.controllers == mount.controllers) {
                 host.v1.push(mount);
@@ -169,29 +169,15 @@ impl Mount {
     }
 }
 
-/// One line of mountinfo, if it is of a cgroup file system: its type and the mount.
-fn parse_mount(line: &str) -> Option<(&str, Mount)> {
-    let (before, after) = line.split_once(" - ")?;
-    let mut after = after.split(' ');
-    let kind = after.next()?;
-    if kind != "cgroup" && kind != "cgroup2" {
+/// A mount of cgroups, of version 2 or not.
+fn of_cgroups(mount: mountinfo::Mount) -> Option<(bool, Mount)> {
+    let v2 = mount.kind == "cgroup2";
+    if !v2 && mount.kind != "cgroup" {
         return None;
     }
-    let options = after.nth(1)?;
-    let mut before = before.split(' ').skip(3);
-    let root = unescape(before.next()?).into();
-    let dir = unescape(before.next()?).into();
-    let controllers = options
-        .split(',')
-        .filter(|o| kind == "cgroup" && (V1_CONTROLLERS.contains(o) || *o == "name=systemd"))
-        .map(String::from)
-        .collect();
-    Some((kind, Mount { controllers, dir, root }))
-}
-
-/// Undoes the octal escapes that mountinfo writes for blanks and backslashes.
-fn unescape(text: &str) -> String {
-    text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+    let is_controller = |o: &&str| !v2 && (V1_CONTROLLERS.contains(o) || *o == "name=systemd");
+    let controllers = mount.data.split(',').filter(is_controller).map(String::from).collect();
+    Some((v2, Mount { controllers, dir: mount.point, root: mount.root }))
 }
 
 #[cfg(test)]
@@ -209,7 +195,7 @@ mod tests {
 
     #[test]
     fn mountinfo_gives_one_mount_per_hierarchy() {
-        let host = Host::from_mountinfo(HYBRID);
+        let host = Host::from_mounts(mountinfo::parse(HYBRID.as_bytes()));
         assert_eq!(host.layout(), Layout::Hybrid);
         let seen: Vec<_> = host.v1.iter().map(|m| (m.controllers.join(","), m.dir.to_str().unwrap())).collect();
         assert_eq!(
@@ -224,7 +210,7 @@ mod tests {
 
     #[test]
     fn no_cgroup_mount_is_no_layout() {
-        assert_eq!(Host::from_mountinfo("31 23 0:28 / /tmp rw - tmpfs tmpfs rw").layout(), Layout::None);
+        assert_eq!(Host::from_mounts(mountinfo::parse(b"31 23 0:28 / /tmp rw - tmpfs tmpfs rw")).layout(), Layout::None);
     }
 
     #[test]
@@ -235,7 +221,7 @@ mod tests {
 
     #[test]
     fn own_cgroup_is_relative_to_what_the_mount_shows() {
-        let mut host = Host::from_mountinfo(HYBRID);
+        let mut host = Host::from_mounts(mountinfo::parse(HYBRID.as_bytes()));
         host.own = Some("5:cpu,cpuacct:/box/me\n1:name=systemd:/user\n0::/slice/me\n".into());
         let (cpu, systemd) = (host.v1[0].clone(), host.v1[1].clone());
         let unified = host.unified.clone().unwrap();

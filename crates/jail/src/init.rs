@@ -3,7 +3,7 @@
 //! Walks the plan in one order; every failure goes to the parent as text, and the process ends.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 
@@ -340,15 +340,14 @@ fn run_hooks(
 /// reach, and the kernel lets a user namespace mount either anew wherever one is there in full.
 fn hide_host_views(root: &Root) -> Result<()> {
     let doing = "cannot hide the host's procfs and sysfs";
-    let table = std::fs::read_to_string("/proc/self/mountinfo").what(|| doing)?;
+    let table = hull_sys::mountinfo::own().what(|| doing)?;
     let inside = rustix::fs::readlink(format!("/proc/self/fd/{}", root.as_fd().as_raw_fd()), Vec::new()).what(|| doing)?;
     let inside = std::path::Path::new(std::ffi::OsStr::from_bytes(inside.as_bytes()));
-    let view = |line: &&str| line.split(" - ").nth(1).is_some_and(|tail| tail.starts_with("proc ") || tail.starts_with("sysfs "));
-    let points = table.lines().filter(view).filter_map(|line| line.split(' ').nth(4)).map(unescape);
+    let views = table.iter().filter(|m| matches!(m.kind.as_str(), "proc" | "sysfs") && !m.point.starts_with(inside));
     // The last first, so that what is mounted below goes before what it is mounted on.
-    for point in points.filter(|p| !std::path::Path::new(p).starts_with(inside)).collect::<Vec<_>>().into_iter().rev() {
-        let shown = || format!("{doing}: \"{}\"", point.to_string_lossy());
-        let path = std::ffi::CString::new(point.as_bytes()).map_err(|_| Error::new(doing))?;
+    for view in views.rev() {
+        let shown = || format!("{doing}: \"{}\"", view.point.display());
+        let path = std::ffi::CString::new(view.point.as_os_str().as_bytes()).map_err(|_| Error::new(doing))?;
         // Not to unmount it on the host too.
         mount::mount_classic(None, &path, None, libc::MS_SLAVE | libc::MS_REC, None).what(shown)?;
         match mount::unmount(&path, libc::MNT_DETACH) {
@@ -360,27 +359,6 @@ fn hide_host_views(root: &Root) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// A path of mountinfo, where blanks and the like are written in octal.
-fn unescape(text: &str) -> std::ffi::OsString {
-    let bytes = text.as_bytes();
-    let mut plain = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let octal = (bytes[at] == b'\\').then(|| text.get(at + 1..at + 4)).flatten();
-        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) => {
-                plain.push(byte);
-                at += 4;
-            }
-            None => {
-                plain.push(bytes[at]);
-                at += 1;
-            }
-        }
-    }
-    std::ffi::OsString::from_vec(plain)
 }
 
 /// Keeps what is mounted on the root from appearing on the host where the whole tree is shared: the mount that

@@ -138,14 +138,8 @@ fn copy_mode(from: &Path, to: &Path) {
 }
 
 fn mounts_below(base: &Path) -> Result<BTreeSet<PathBuf>> {
-    let text = std::fs::read_to_string("/proc/self/mountinfo").what(|| "cannot read \"/proc/self/mountinfo\"")?;
-    let points = text.lines().filter_map(|line| line.split(' ').nth(4)).map(|p| PathBuf::from(unescape(p)));
-    Ok(points.filter(|p| p.starts_with(base) && p != base).collect())
-}
-
-/// mountinfo writes space, tab, newline and backslash in octal.
-fn unescape(text: &str) -> String {
-    text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+    let mounts = hull_sys::mountinfo::own().what(|| "cannot read \"/proc/self/mountinfo\"")?;
+    Ok(mounts.into_iter().map(|m| m.point).filter(|p| p.starts_with(base) && p != base).collect())
 }
 
 fn c_path(path: &Path) -> Result<CString> {

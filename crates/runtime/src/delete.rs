@@ -1,12 +1,13 @@
 //! Removing a container and all that it holds.
 
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use hull_jail::hooks::Surroundings;
 use hull_spec::Spec;
 use hull_sys::clone::flags;
+use hull_sys::mountinfo::Mount;
 
 use crate::documents::hook_text;
 use crate::state::{Dir, State, Status, check_id, missing};
@@ -119,21 +120,17 @@ pub(crate) fn unmount(state: &State, spec: &Spec) -> Result<()> {
     if state.namespaces & flags::NEWNS != 0 {
         return Ok(());
     }
-    let text = std::fs::read_to_string("/proc/self/mountinfo").what(|| "cannot read \"/proc/self/mountinfo\"")?;
-    let fields = text.lines().filter_map(|l| {
-        let mut fields = l.split(' ').skip(4);
-        Some((fields.next()?, fields.next()?))
-    });
-    let root: &Path = &state.rootfs;
-    let mut points: Vec<(&str, &str)> = fields.filter(|(point, _)| Path::new(point).starts_with(root)).collect();
-    points.reverse();
-    let at_root = |(point, _): &&(&str, &str)| Path::new(point) == root;
+    let mut mounts = hull_sys::mountinfo::own().what(|| "cannot read \"/proc/self/mountinfo\"")?;
+    mounts.retain(|m| m.point.starts_with(&state.rootfs));
+    // The last first, so that what is mounted below goes before what it is mounted on.
+    mounts.reverse();
     let read_only = spec.root.as_ref().is_some_and(|r| r.readonly);
-    let own = points.iter().find(at_root).filter(|(_, flags)| read_only && flags.split(',').any(|f| f == "ro"));
-    let below = points.iter().filter(|p| !at_root(p));
-    for (point, _) in below.chain(own) {
-        let path = std::ffi::CString::new(*point).map_err(|_| Error::new("a mount point has a NUL byte"))?;
-        hull_sys::mount::unmount(&path, libc::MNT_DETACH).what(|| format!("cannot unmount \"{point}\""))?;
+    let at_root = |m: &&Mount| m.point == state.rootfs;
+    let own = mounts.iter().find(at_root).filter(|m| read_only && m.options.split(',').any(|f| f == "ro"));
+    for mount in mounts.iter().filter(|m| !at_root(m)).chain(own) {
+        let shown = || format!("cannot unmount \"{}\"", mount.point.display());
+        let path = std::ffi::CString::new(mount.point.as_os_str().as_bytes()).map_err(|_| Error::new(shown()))?;
+        hull_sys::mount::unmount(&path, libc::MNT_DETACH).what(shown)?;
     }
     Ok(())
 }

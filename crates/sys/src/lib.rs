@@ -15,6 +15,7 @@ pub mod exec;
 pub mod fs;
 pub mod key;
 pub mod mount;
+pub mod mountinfo;
 pub mod net;
 pub mod pidfd;
 pub mod probe;
