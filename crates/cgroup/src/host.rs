@@ -215,8 +215,8 @@ mod tests {
 
     #[test]
     fn blanks_in_mount_points_are_undone() {
-        let line = HYBRID.lines().nth(1).unwrap();
-        assert_eq!(parse_mount(line).unwrap().1.dir, Path::new("/mnt/my cpu"));
+        let second = mountinfo::parse(HYBRID.as_bytes()).swap_remove(1);
+        assert_eq!(of_cgroups(second).unwrap().1.dir, Path::new("/mnt/my cpu"));
     }
 
     #[test]
