@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 
 use hull_jail::plan::Plan;
@@ -19,6 +20,9 @@ pub(crate) struct Conversation {
     pub(crate) sync: Sync,
     /// The terminal's master, once it came.
     pub(crate) console: Option<OwnedFd>,
+    /// Whether the child is one in between, which may die with its own child, of which nothing is known yet, still
+    /// holding the socket's other end.
+    between: bool,
 }
 
 /// What the answers need.
@@ -32,14 +36,33 @@ pub(crate) struct Answers<'a> {
 }
 
 impl Conversation {
-    pub(crate) fn new(child: Child, sync: Sync) -> Conversation {
-        Conversation { child, sync, console: None }
+    pub(crate) fn new(child: Child, sync: Sync, between: bool) -> Conversation {
+        Conversation { child, sync, console: None, between }
+    }
+
+    /// Hears the child, or that there is none any more.
+    fn hear(&self) -> Result<Ask> {
+        if self.between {
+            let mut fds = [PollFd::new(&self.sync, PollFlags::IN), PollFd::new(&self.child.pidfd, PollFlags::IN)];
+            while let Err(e) = poll(&mut fds, None) {
+                if e != rustix::io::Errno::INTR {
+                    return Err(e).what(|| "cannot wait for the container's process");
+                }
+            }
+            // What it said before its end is heard first: both are ready then, or were, one after the other.
+            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+            let mut said = [PollFd::new(&self.sync, PollFlags::IN)];
+            if !fds[1].revents().is_empty() && !matches!(poll(&mut said, Some(&now)), Ok(n) if n > 0) {
+                return Ok(Ask::End);
+            }
+        }
+        self.sync.asked()
     }
 
     /// Answers until the process is ready for its last step.
     pub(crate) fn until_ready(&mut self, answers: &Answers<'_>) -> Result<()> {
         loop {
-            let ask = self.sync.asked()?;
+            let ask = self.hear()?;
             let done = match ask {
                 Ask::Ready => return Ok(()),
                 Ask::Failed(text) => {
@@ -61,6 +84,7 @@ impl Conversation {
                 Ask::Staged(pid, pidfd) => {
                     // The one in between has done its part; the new process is a child of ours too.
                     let between = std::mem::replace(&mut self.child, Child { pid, pidfd });
+                    self.between = false;
                     // It goes on while the other's memory is being torn down.
                     self.sync.go()?;
                     hull_sys::pidfd::reap(between.pidfd.as_fd()).what(|| "cannot wait for a process")?;

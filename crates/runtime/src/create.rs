@@ -299,7 +299,7 @@ impl<'a> Launched<'a> {
             }
             Side::Parent(child) => child,
         };
-        self.talk = Some(Conversation::new(child, Sync::new(ours)));
+        self.talk = Some(Conversation::new(child, Sync::new(ours), plan.needs_stage()));
         Ok(idmaps)
     }
 

@@ -135,7 +135,7 @@ impl Runtime {
             Side::Parent(child) => child,
         };
         drop(theirs);
-        let mut talk = Conversation::new(child, Sync::new(ours));
+        let mut talk = Conversation::new(child, Sync::new(ours), state.namespaces & flags::NEWPID != 0);
         let ready = self.make_ready(&mut talk, options, ahead, &|pid, fd| {
             deliver(&state, &spec, pid, "running", fd)
         });
