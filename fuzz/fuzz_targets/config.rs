@@ -1,7 +1,9 @@
-//! config.json: no bytes make the reader or the checks panic, and what is accepted survives writing and reading.
+//! config.json: no bytes make the reader, the checks or the plan panic, and what is accepted survives writing and
+//! reading.
 
 #![no_main]
 
+use hull_jail::plan::{Options, Plan};
 use hull_spec::{CheckHost, Process, Resources, Spec};
 use libfuzzer_sys::fuzz_target;
 
@@ -14,6 +16,11 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(again, spec);
         // What a start accepts, a look does too.
         assert!(accepted[0] || !accepted[1]);
+        if let (true, Some(process)) = (accepted[1], &spec.process) {
+            let options = Options { rootfs: "/rootfs".into(), ..Options::default() };
+            // Refusals are fine: they come before anything is made.
+            let _ = Plan::new(&spec, process, None, options, &mut Vec::new());
+        }
     }
     if let Ok(process) = Process::from_slice(bytes) {
         let _ = process.check("process");
