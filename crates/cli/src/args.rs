@@ -82,19 +82,22 @@ commands! {
     "man" => Man(Man), "Write the manual pages";
 }
 
-static PROGRAM: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+std::thread_local! {
+    static PROGRAM: std::cell::Cell<&'static str> = const { std::cell::Cell::new("hull") };
+}
 
 /// Takes note of the name that the program was called by. Installed in place of another runtime, under its name, it
 /// answers questions for help and version under that name, which is what those who ask look for.
 pub(crate) fn called(argv0: Option<&OsString>) {
     let plain = |name: &&str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-    let name = argv0.and_then(|a| Path::new(a).file_name()?.to_str()).filter(plain).unwrap_or("hull");
-    PROGRAM.get_or_init(|| name.to_owned());
+    let name = argv0.and_then(|a| Path::new(a).file_name()?.to_str()).filter(plain);
+    // One name for as long as the program runs.
+    PROGRAM.set(name.map_or("hull", |name| String::leak(name.to_owned())));
 }
 
 /// The program's name in what people read.
 pub(crate) fn program() -> &'static str {
-    PROGRAM.get().map_or("hull", String::as_str)
+    PROGRAM.get()
 }
 
 /// The program without its commands.

@@ -28,6 +28,8 @@ pub(crate) fn completion(shell: Shell, out: &mut dyn Write) -> io::Result<()> {
 /// # Errors
 /// Those of writing.
 pub(crate) fn man(dir: Option<&Path>, out: &mut dyn Write) -> io::Result<()> {
+    // Manual pages are found by hull's own name, whatever it was called by to write them.
+    args::called(None);
     match dir {
         None => clap_mangen::Man::new(args::full()).render(out),
         Some(dir) => clap_mangen::generate_to(args::full(), dir)
