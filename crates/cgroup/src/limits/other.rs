@@ -135,7 +135,7 @@ impl Setter<'_> {
                         "enable it in cgroup.subtree_control of the cgroups above, or remove the value"
                     };
                     return Err(bad(&format!(
-                        "the requested cgroup controller `{controller}` is not available in {dir:?}; {remedy}"
+                        "invalid configuration: the requested cgroup controller `{controller}` is not available in {dir:?}; {remedy}"
                     )));
                 }
                 if is_missing(&e) {
