@@ -37,6 +37,11 @@ pub(crate) const CASES: &[Case] = &[
     case!(exec_cpu_affinity, "execCPUAffinity binds a process of exec"),
     case!(net_devices, "linux.netDevices moves a device and renames it"),
     case!(memory_policy, "linux.memoryPolicy is set"),
+    case!(mount_at_root, "a mount at / takes the place of the root, its files copied to a tmpfs"),
+    case!(mount_over_link, "dest-nofollow mounts over a link instead of where it leads"),
+    case!(device_of_no_file, "in a user namespace, a device that the host has no file for is made"),
+    case!(hook_output, "run.oci.hooks.stdout and stderr take what hooks print"),
+    case!(unknown_syscall, "run.oci.seccomp_fail_unknown_syscall refuses an unknown system call"),
     case!(mount_nofollow, "src-nofollow binds a link itself"),
     case!(mount_copy_symlink, "copy-symlink copies a link instead of following it"),
     case!(mount_recursive_atime, "rnoatime reaches submounts"),
@@ -309,6 +314,62 @@ fn memory_policy(ctx: &Ctx) -> Done {
     let policy = json!({ "mode": "MPOL_BIND", "nodes": "0" });
     let out = ctx.bundle().args(&["/bin/cat", "/proc/self/numa_maps"]).set("/linux/memoryPolicy", policy).run()?.ok()?;
     check!(out.out.contains(" bind:0 "), "policies: {:?}", out.out.lines().next());
+    Ok(())
+}
+
+fn mount_at_root(ctx: &Ctx) -> Done {
+    ours(ctx)?;
+    let b = ctx.bundle().rw().tweak(|c| {
+        let first = json!({ "destination": "/", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"] });
+        c["mounts"].as_array_mut().unwrap().insert(0, first);
+    });
+    let image = b.rootfs();
+    let out = b.sh("touch /written && cat /etc/data && awk '$5 == \"/\" { print $(NF - 2) }' /proc/self/mountinfo").run()?.ok()?;
+    same!(out.out.lines().collect::<Vec<_>>(), ["data", "tmpfs"], "the file of the image, and the mount at /");
+    check!(!image.join("written").exists(), "the write reached the image");
+    Ok(())
+}
+
+fn mount_over_link(ctx: &Ctx) -> Done {
+    ours(ctx)?;
+    let file = ctx.host_file("source", "bound");
+    let source = file.to_str().unwrap().to_owned();
+    let b = ctx.bundle().rw().tweak(|c| c.mount("/link", "bind", &source, &["bind", "dest-nofollow"]));
+    symlink("/etc/data", b.rootfs().join("link"))?;
+    let out = b.sh("cat /link; cat /etc/data").run()?.ok()?;
+    same!(out.out.trim(), "bounddata", "the files");
+    Ok(())
+}
+
+fn device_of_no_file(ctx: &Ctx) -> Done {
+    ours(ctx)?;
+    let device = json!({ "path": "/dev/nowhere", "type": "c", "major": 1, "minor": 5, "fileMode": 0o644, "uid": 7, "gid": 8 });
+    let b = ctx.bundle().tweak(Edit::userns).set("/linux/devices", json!([device]));
+    let out = b.sh("stat -c '%a %u %g' /dev/nowhere; head -c 4 /dev/nowhere | wc -c").run()?.ok()?;
+    same!(out.out.lines().collect::<Vec<_>>(), ["644 7 8", "4"], "mode, owner, what it reads");
+    Ok(())
+}
+
+fn hook_output(ctx: &Ctx) -> Done {
+    ours(ctx)?;
+    let dir = ctx.host_dir("hooks");
+    let file = |name: &str| dir.join(name);
+    let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "echo out; echo err >&2"] }]);
+    let b = ctx.bundle().set("/hooks", json!({ "createRuntime": hook, "createContainer": hook, "poststop": hook }));
+    let b = b.set("/annotations", json!({ "run.oci.hooks.stdout": file("o"), "run.oci.hooks.stderr": file("e") }));
+    b.run()?.ok()?;
+    same!(fs::read_to_string(file("o"))?, "out\n".repeat(3), "output");
+    same!(fs::read_to_string(file("e"))?, "err\n".repeat(3), "errors");
+    Ok(())
+}
+
+fn unknown_syscall(ctx: &Ctx) -> Done {
+    ours(ctx)?;
+    let list = json!([{ "names": ["no_such_call"], "action": "SCMP_ACT_ERRNO" }]);
+    let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": list });
+    let b = || ctx.bundle().set("/linux/seccomp", profile.clone());
+    b().run()?.ok()?;
+    b().set("/annotations", json!({ "run.oci.seccomp_fail_unknown_syscall": "1" })).refused(&["no_such_call"])?;
     Ok(())
 }
 

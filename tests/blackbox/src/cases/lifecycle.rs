@@ -31,6 +31,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(many_at_once, "containers with different ids are created at one time").alone(),
     case!(delete_running, "delete without --force refuses a running container"),
     case!(delete_force_running, "delete --force ends and removes a running container"),
+    case!(delete_created, "delete removes a container that was never started, without being forced"),
     case!(delete_force_created, "delete --force removes a container that was never started"),
     case!(delete_force_paused, "delete --force removes a paused container"),
     case!(delete_stopped, "delete removes state and cgroups of a stopped container"),
@@ -219,6 +220,15 @@ fn delete_force_running(ctx: &Ctx) -> Done {
     c.delete_force()?;
     check!(!alive(pid), "init is still alive");
     ctx.rt(&["state", &c.id])?.fails()?;
+    same!(host::cgroups_named(&c.id).len(), 0, "cgroups left");
+    Ok(())
+}
+
+fn delete_created(ctx: &Ctx) -> Done {
+    let c = ctx.bundle().create()?;
+    let pid = c.pid()?;
+    ctx.rt(&["delete", &c.id])?.ok()?;
+    check!(!alive(pid), "init is still alive");
     same!(host::cgroups_named(&c.id).len(), 0, "cgroups left");
     Ok(())
 }

@@ -63,8 +63,11 @@ fn entered(pid: i32) -> Option<i64> {
     let size = std::mem::size_of_val(&info);
     // SAFETY: the kernel writes at most `size` bytes to a structure of that size.
     let n = unsafe { libc::ptrace(libc::PTRACE_GET_SYSCALL_INFO, pid, size, &raw mut info) };
+    if n <= 0 || info.op != libc::PTRACE_SYSCALL_INFO_ENTRY {
+        return None;
+    }
     // SAFETY: the kernel filled this member of the union, as `op` says.
-    (n > 0 && info.op == libc::PTRACE_SYSCALL_INFO_ENTRY).then(|| unsafe { info.u.entry.nr } as i64)
+    Some(unsafe { info.u.entry.nr } as i64)
 }
 
 impl Trace<'_> {
