@@ -156,6 +156,11 @@ impl Init<'_> {
         self.enter_root(root, own_ns)?;
         let program = plan.process.become_user()?;
         plan.process.debug(&self.sync, || "init: closing the pipe to signal completion".into())?;
+        if self.gate.is_some() {
+            // A container that waits can be ended by a signal, as one whose program runs. It must be so before the
+            // caller of `create` hears that it waits.
+            hull_sys::signal::end_on_request();
+        }
         if plan.asks_nothing() {
             // The parent's word was sent ahead: this process is on record, and its limits are in force.
             self.wait()?;
@@ -281,8 +286,6 @@ impl Init<'_> {
     /// Waits at the gate; from then on the one who opened it hears of errors.
     fn wait_for_start(&mut self) -> Result<()> {
         let Some(gate) = self.gate.take() else { return Ok(()) };
-        // A container that waits can be ended by a signal, as one whose program runs.
-        hull_sys::signal::end_on_request();
         loop {
             let connection = hull_sys::socket::accept(gate.as_fd()).what(|| "cannot wait for start")?;
             let caller = Sync::new(connection);

@@ -84,7 +84,8 @@ fn json_of(dir: &Path, name: &str) -> Result<Value, Stop> {
 }
 
 fn order(ctx: &Ctx) -> Done {
-    let (b, dir) = all_kinds(ctx, "echo KIND >> DIR/log");
+    // Each reads the state, as hooks should: crun 1.8.1 dies if one ends before it has written it.
+    let (b, dir) = all_kinds(ctx, "cat > /dev/null; echo KIND >> DIR/log");
     let c = b.args(&["/bin/true"]).create()?;
     c.start()?;
     c.wait("stopped")?;
@@ -295,7 +296,7 @@ fn fail_poststart(ctx: &Ctx) -> Done {
 }
 
 fn fail_poststop(ctx: &Ctx) -> Done {
-    let b = ctx.bundle().set("/hooks/poststop", json!([hook("exit 3")]));
+    let b = ctx.bundle().set("/hooks/poststop", json!([hook("cat > /dev/null; exit 3")]));
     let c = b.create()?;
     c.start()?;
     c.wait("stopped")?;

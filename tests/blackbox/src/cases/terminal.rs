@@ -244,7 +244,8 @@ fn exec_without_tty(ctx: &Ctx) -> Done {
 
 fn exec_process_terminal(ctx: &Ctx) -> Done {
     let c = ctx.bundle().up()?;
-    let mut p = c.process(&["/bin/hull-probe", "tty"]);
+    // It may be set while the program begins.
+    let mut p = c.process(&["/bin/sh", "-c", "until hull-probe tty | grep '^size 22 84'; do sleep 0.05; done"]);
     p["terminal"] = json!(true);
     p["consoleSize"] = json!({ "height": 22, "width": 84 });
     let inbox = Inbox::new(&ctx.host_dir("console"))?;
