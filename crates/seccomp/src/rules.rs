@@ -180,6 +180,8 @@ impl<'a> Rules<'a> {
                 if abi.multiplexes && row.multiplexed != 0 {
                     let through = if row.multiplexed & numbers::IPC != 0 { arch::IPC } else { arch::SOCKETCALL };
                     let which = row.multiplexed & !numbers::IPC;
+                    // The call that stands for it is one that the profile knows, too.
+                    table.newest = table.newest.max(through);
                     table.calls[usize::from(through)].add(rule.conditions(abi, Some(which)), rule.verdict);
                 }
             }
