@@ -3,19 +3,26 @@
 //! Made from a checked config.json before anything exists on the host. Whatever can be refused is refused here; the
 //! child that walks the plan decides nothing.
 
+mod mounts;
+mod process;
+
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
-use hull_spec::mountopts::{self, MountOptions};
-use hull_spec::{Linux, Mount, NamespaceKind, Process, Spec};
+use hull_spec::mountopts::MountOptions;
+use hull_spec::{Linux, NamespaceKind, Process, Spec};
 use hull_sys::clone::flags;
 
-use crate::caps::Sets;
+pub use mounts::clean;
+pub(crate) use process::rlimit_name;
+pub use process::{bit_list, process_plan};
+
 use crate::error::{Error, Result};
 use crate::hooks::Surroundings;
 use crate::overlay::HostOverlay;
 use crate::process::{Cpus, Filter, ProcessPlan};
+use mounts::{mount_plan, propagation};
 
 /// A namespace to join.
 #[derive(Debug, Clone)]
@@ -189,16 +196,6 @@ pub struct Options {
     pub debug: bool,
 }
 
-const RLIMITS: [&str; 16] = [
-    "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_DATA", "RLIMIT_STACK", "RLIMIT_CORE", "RLIMIT_RSS", "RLIMIT_NPROC",
-    "RLIMIT_NOFILE", "RLIMIT_MEMLOCK", "RLIMIT_AS", "RLIMIT_LOCKS", "RLIMIT_SIGPENDING", "RLIMIT_MSGQUEUE",
-    "RLIMIT_NICE", "RLIMIT_RTPRIO", "RLIMIT_RTTIME",
-];
-
-pub(crate) fn rlimit_name(number: u32) -> &'static str {
-    RLIMITS.get(number as usize).copied().unwrap_or("RLIMIT_?")
-}
-
 /// The CLONE_NEW* flag of a kind of namespace.
 pub fn flag_of(kind: NamespaceKind) -> u64 {
     match kind {
@@ -215,21 +212,6 @@ pub fn flag_of(kind: NamespaceKind) -> u64 {
 
 fn cstring(field: &str, text: &str) -> Result<CString> {
     CString::new(text).map_err(|_| Error::new(format!("{field}: \"{text}\": must not contain a NUL byte")))
-}
-
-/// Resolves "." and ".." in the text alone and makes the path absolute.
-pub fn clean(path: &Path) -> PathBuf {
-    let mut clean = PathBuf::from("/");
-    for part in path.components() {
-        match part {
-            std::path::Component::Normal(name) => clean.push(name),
-            std::path::Component::ParentDir => {
-                clean.pop();
-            }
-            _ => {}
-        }
-    }
-    clean
 }
 
 impl Plan {
@@ -332,9 +314,7 @@ impl Plan {
         let joins_pid_or_time = self.joins.iter().any(|j| j.flag & (flags::NEWPID | flags::NEWTIME | flags::NEWUSER) != 0);
         joins_pid_or_time || !self.time_offsets.is_empty() || (self.new & flags::NEWUSER != 0 && !self.joins.is_empty())
     }
-}
 
-impl Plan {
     /// Whether the child can walk the whole plan without an answer from the parent. Then the order to go on is sent
     /// ahead, and neither has to wake the other, which on a busy host costs more than all system calls together.
     pub fn asks_nothing(&self) -> bool {
@@ -343,237 +323,11 @@ impl Plan {
     }
 }
 
-impl ProcessPlan {
-    /// Takes on what config.json says of the container and holds for each of its processes.
-    ///
-    /// # Errors
-    /// For a value that can't be honoured, by its field.
-    pub fn take_container(&mut self, linux: &Linux) -> Result<()> {
-        self.personality = personality(linux)?;
-        self.mempolicy = memory_policy(linux)?;
-        Ok(())
-    }
-}
-
-fn mount_plan(
-    index: usize,
-    mount: &Mount,
-    linux: &Linux,
-    rootfs: &Path,
-    idmaps: &mut Vec<IdMap>,
-) -> Result<MountPlan> {
-    let options = mountopts::parse(&mount.options, &mount.kind)
-        .map_err(|e| Error::new(format!("mounts[{index}].options: {e}")))?;
-    let target = clean(&mount.destination);
-    // Some callers name the place on the host, which runc has always understood.
-    let target = match target.strip_prefix(rootfs) {
-        Ok(inside) if rootfs != Path::new("/") && !rootfs.as_os_str().is_empty() => Path::new("/").join(inside),
-        _ => target,
-    };
-    check_proc_target(index, &target, mount, &options)?;
-    let own = !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty();
-    let idmap = if own {
-        idmaps.push(IdMap::New(UserMaps { uids: mount.uid_mappings.clone(), gids: mount.gid_mappings.clone() }));
-        Some(idmaps.len() - 1)
-    } else if options.idmap || options.ridmap {
-        let joined = linux.namespace(NamespaceKind::User).and_then(|n| n.path.clone());
-        idmaps.push(match joined.filter(|p| !p.as_os_str().is_empty()) {
-            Some(path) => IdMap::Joined(path),
-            None => IdMap::New(UserMaps { uids: linux.uid_mappings.clone(), gids: linux.gid_mappings.clone() }),
-        });
-        Some(idmaps.len() - 1)
-    } else {
-        None
-    };
-    let kind = if options.bind { String::new() } else { mount.kind.clone() };
-    if kind.is_empty() && !options.bind {
-        return Err(Error::new(format!("mounts[{index}].type: must be given, or options must have bind or rbind")));
-    }
-    Ok(MountPlan { target, kind, source: mount.source.clone(), options, idmap })
-}
-
-/// Files that may be mounted inside /proc: those that container managers fake, such as lxcfs.
-const PROC_TARGETS: [&str; 11] = [
-    "cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo", "sys/kernel/ns_last_pid",
-    "sys/crypto/fips_enabled", "net/dev",
-];
-
-fn check_proc_target(index: usize, target: &Path, mount: &Mount, options: &MountOptions) -> Result<()> {
-    let Ok(inside) = target.strip_prefix("/proc") else { return Ok(()) };
-    if inside.as_os_str().is_empty() {
-        // Whatever stands at /proc must be a procfs, or labels would be written to a fake (CVE-2019-16884).
-        return if mount.kind == "proc" || options.bind {
-            Ok(())
-        } else {
-            Err(Error::new(format!(
-                "mounts[{index}]: type \"{}\" at \"/proc\": only a mount of type \"proc\" or a bind of one may be there",
-                mount.kind
-            )))
-        };
-    }
-    if PROC_TARGETS.iter().any(|p| inside == Path::new(p)) {
-        return Ok(());
-    }
-    Err(Error::new(format!(
-        "mounts[{index}].destination: \"{}\" cannot be mounted because it is inside /proc",
-        mount.destination.display()
-    )))
-}
-
-/// Reads a process object; used for exec too.
-///
-/// # Errors
-/// For a value that can't be honoured, by its field.
-pub fn process_plan(process: &Process, filter: Option<Filter>, warnings: &mut Vec<String>) -> Result<ProcessPlan> {
-    // All ones is "no change" to setresuid(2): the process would keep root.
-    for (field, id) in [("uid", process.user.uid), ("gid", process.user.gid)] {
-        if id == u32::MAX {
-            return Err(Error::new(format!("process.user.{field}: {id}: must be below {id}")));
-        }
-    }
-    let mut unknown = Vec::new();
-    let caps = process.capabilities.as_ref().map(|c| Sets::new(c, &mut unknown));
-    if !unknown.is_empty() {
-        warnings.push(format!("ignoring unknown or unavailable capabilities: [{}]", unknown.join(" ")));
-    }
-    let strings = |field: &str, list: &[String]| list.iter().map(|s| cstring(field, s)).collect::<Result<Vec<_>>>();
-    let rlimits = process
-        .rlimits
-        .iter()
-        .map(|r| match RLIMITS.iter().position(|n| *n == r.kind) {
-            Some(n) => Ok((n as u32, r.soft, r.hard)),
-            None => Err(Error::new(format!("process.rlimits: unknown type \"{}\"", r.kind))),
-        })
-        .collect::<Result<_>>()?;
-    let label = |text: &String| Some(text.clone()).filter(|t| !t.is_empty());
-    let cpus = match &process.exec_cpu_affinity {
-        None => Cpus::All,
-        Some(a) if a.r#final.is_empty() => Cpus::Kept,
-        Some(a) => Cpus::These(bit_list("process.execCPUAffinity.final", &a.r#final)?),
-    };
-    Ok(ProcessPlan {
-        args: strings("process.args", &process.args)?,
-        env: strings("process.env", &environment(&process.env))?,
-        cwd: process.cwd.clone(),
-        uid: process.user.uid,
-        gid: process.user.gid,
-        groups: Some(process.user.additional_gids.clone()),
-        keep_groups: false,
-        umask: process.user.umask,
-        caps,
-        rlimits,
-        no_new_privs: process.no_new_privileges,
-        apparmor: label(&process.apparmor_profile),
-        selinux: label(&process.selinux_label),
-        oom_score_adj: process.oom_score_adj,
-        scheduler: process.scheduler.as_ref().map(scheduler).transpose()?,
-        io_priority: process.io_priority.as_ref().map(io_priority).transpose()?,
-        personality: None,
-        mempolicy: None,
-        cpus,
-        terminal: process.terminal,
-        console_size: process.console_size.map(|s| (s.height.min(65535) as u16, s.width.min(65535) as u16)),
-        filter,
-        keyring: None,
-        preserve_fds: 0,
-        debug: false,
-    })
-}
-
-/// Later entries of one name win, as in a shell; the first place is kept.
-fn environment(env: &[String]) -> Vec<String> {
-    let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
-    let mut kept: Vec<String> = Vec::with_capacity(env.len());
-    for entry in env {
-        match kept.iter_mut().find(|k| name(k) == name(entry)) {
-            Some(slot) => slot.clone_from(entry),
-            None => kept.push(entry.clone()),
-        }
-    }
-    kept
-}
-
-/// Reads a list such as "0-3,7" into a bit mask.
-///
-/// # Errors
-/// For a list that is none.
-pub fn bit_list(field: &str, text: &str) -> Result<Vec<u64>> {
-    let bad = || Error::new(format!("{field}: \"{text}\": must be a list of numbers and ranges such as 0-3,7"));
-    let mut mask = Vec::new();
-    for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let first: usize = first.trim().parse().map_err(|_| bad())?;
-        let last: usize = last.trim().parse().map_err(|_| bad())?;
-        if first > last || last >= 8192 {
-            return Err(bad());
-        }
-        for bit in first..=last {
-            if mask.len() <= bit / 64 {
-                mask.resize(bit / 64 + 1, 0);
-            }
-            mask[bit / 64] |= 1 << (bit % 64);
-        }
-    }
-    if mask.is_empty() { Err(bad()) } else { Ok(mask) }
-}
-
 fn named(field: &str, table: &[(&str, u64)], name: &str) -> Result<u64> {
     table.iter().find(|(n, _)| *n == name).map(|(_, v)| *v).ok_or_else(|| {
         let all: Vec<_> = table.iter().map(|(n, _)| *n).collect();
         Error::new(format!("{field}: \"{name}\": must be one of {}", all.join(", ")))
     })
-}
-
-fn scheduler(s: &hull_spec::Scheduler) -> Result<hull_sys::sched::SchedAttr> {
-    const POLICIES: [(&str, u64); 7] = [
-        ("SCHED_OTHER", 0), ("SCHED_FIFO", 1), ("SCHED_RR", 2), ("SCHED_BATCH", 3), ("SCHED_ISO", 4),
-        ("SCHED_IDLE", 5), ("SCHED_DEADLINE", 6),
-    ];
-    const FLAGS: [(&str, u64); 7] = [
-        ("SCHED_FLAG_RESET_ON_FORK", 1), ("SCHED_FLAG_RECLAIM", 2), ("SCHED_FLAG_DL_OVERRUN", 4),
-        ("SCHED_FLAG_KEEP_POLICY", 8), ("SCHED_FLAG_KEEP_PARAMS", 16), ("SCHED_FLAG_UTIL_CLAMP_MIN", 32),
-        ("SCHED_FLAG_UTIL_CLAMP_MAX", 64),
-    ];
-    let mut bits = 0;
-    for flag in &s.flags {
-        bits |= named("process.scheduler.flags", &FLAGS, flag)?;
-    }
-    Ok(hull_sys::sched::SchedAttr {
-        size: 0,
-        policy: named("process.scheduler.policy", &POLICIES, &s.policy)? as u32,
-        flags: bits,
-        nice: s.nice,
-        priority: s.priority as u32,
-        runtime: s.runtime,
-        deadline: s.deadline,
-        period: s.period,
-    })
-}
-
-fn io_priority(p: &hull_spec::IoPriority) -> Result<(u32, u32)> {
-    const CLASSES: [(&str, u64); 3] = [("IOPRIO_CLASS_RT", 1), ("IOPRIO_CLASS_BE", 2), ("IOPRIO_CLASS_IDLE", 3)];
-    Ok((named("process.ioPriority.class", &CLASSES, &p.class)? as u32, p.priority as u32))
-}
-
-fn personality(linux: &Linux) -> Result<Option<u64>> {
-    const DOMAINS: [(&str, u64); 2] = [("LINUX", 0), ("LINUX32", 8)];
-    linux.personality.as_ref().map(|p| named("linux.personality.domain", &DOMAINS, &p.domain)).transpose()
-}
-
-fn memory_policy(linux: &Linux) -> Result<Option<(i32, Vec<u64>)>> {
-    const MODES: [(&str, u64); 7] = [
-        ("MPOL_DEFAULT", 0), ("MPOL_PREFERRED", 1), ("MPOL_BIND", 2), ("MPOL_INTERLEAVE", 3), ("MPOL_LOCAL", 4),
-        ("MPOL_PREFERRED_MANY", 5), ("MPOL_WEIGHTED_INTERLEAVE", 6),
-    ];
-    const FLAGS: [(&str, u64); 3] =
-        [("MPOL_F_STATIC_NODES", 1 << 15), ("MPOL_F_RELATIVE_NODES", 1 << 14), ("MPOL_F_NUMA_BALANCING", 1 << 13)];
-    let Some(policy) = &linux.memory_policy else { return Ok(None) };
-    let mut mode = named("linux.memoryPolicy.mode", &MODES, &policy.mode)?;
-    for flag in &policy.flags {
-        mode |= named("linux.memoryPolicy.flags", &FLAGS, flag)?;
-    }
-    let nodes = if policy.nodes.is_empty() { vec![] } else { bit_list("linux.memoryPolicy.nodes", &policy.nodes)? };
-    Ok(Some((mode as i32, nodes)))
 }
 
 /// Paths in order, each once.
@@ -585,18 +339,6 @@ fn unique(paths: &[String]) -> Vec<PathBuf> {
         }
     }
     all
-}
-
-fn propagation(name: &str) -> Result<u64> {
-    let rec = libc::MS_REC;
-    const NAMES: [(&str, u64); 9] = [
-        ("", 0), ("private", libc::MS_PRIVATE), ("slave", libc::MS_SLAVE), ("shared", libc::MS_SHARED),
-        ("unbindable", libc::MS_UNBINDABLE), ("rprivate", libc::MS_PRIVATE | libc::MS_REC),
-        ("rslave", libc::MS_SLAVE | libc::MS_REC), ("rshared", libc::MS_SHARED | libc::MS_REC),
-        ("runbindable", libc::MS_UNBINDABLE | libc::MS_REC),
-    ];
-    // The whole tree takes the propagation, whether or not the name says so: peers read "private" as recursive.
-    named("linux.rootfsPropagation", &NAMES, name).map(|p| if p == 0 { 0 } else { p | rec })
 }
 
 fn time_offsets(linux: &Linux) -> Vec<String> {
