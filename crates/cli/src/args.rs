@@ -626,6 +626,8 @@ pub(crate) struct Features {}
 
 /// `hull do`.
 #[derive(Debug, Args)]
+#[command(after_help = "The program sees the host's files read-only under a layer of memory: writes work and vanish. It \
+    has the default seccomp list, the usual container capabilities but CAP_MKNOD, and no device nodes but the default ones.")]
 pub(crate) struct Do {
     /// Program and its arguments
     #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true, required = true)]

@@ -63,7 +63,7 @@ fn spec(c: &args::Do) -> Result<Spec> {
         kinds.push(NamespaceKind::Network);
     }
     let mut linux = Linux {
-        seccomp: Some(hull_seccomp::default_profile(&hull_jail::caps::DEFAULT)),
+        seccomp: Some(hull_seccomp::default_profile(&capabilities())),
         masked_paths: strings(&hull_spec::default::MASKED),
         readonly_paths: strings(&hull_spec::default::READONLY),
         resources: resources(c),
@@ -75,7 +75,7 @@ fn spec(c: &args::Do) -> Result<Spec> {
         linux.gid_mappings = vec![IdMapping { container_id: user.1, host_id: gid, size: 1 }];
     }
     linux.namespaces = kinds.into_iter().map(|kind| Namespace { kind, path: None }).collect();
-    let caps = strings(&hull_jail::caps::DEFAULT);
+    let caps = strings(&capabilities());
     let terminal = match c.tty {
         Tty::Always => true,
         Tty::Never => false,
@@ -105,6 +105,12 @@ fn spec(c: &args::Do) -> Result<Spec> {
         linux: Some(linux),
         ..Spec::default()
     })
+}
+
+/// The usual set of containers without CAP_MKNOD: a sandbox without limits has no cgroup that would keep it from opening
+/// a node of the host's disk.
+fn capabilities() -> Vec<&'static str> {
+    hull_jail::caps::DEFAULT.into_iter().filter(|name| *name != "CAP_MKNOD").collect()
 }
 
 fn strings(list: &[&str]) -> Vec<String> {
@@ -216,6 +222,6 @@ fn bind(path: &Path, writable: bool) -> Result<Mount> {
     let option = if writable { "--rw" } else { "--ro" };
     let full = path.canonicalize().what(|| format!("{option}: cannot open \"{}\"", path.display()))?;
     let source = text(option, full.as_os_str())?;
-    let options = strings(if writable { &["rbind", "nodev"] } else { &["rbind", "rro", "nodev"] });
+    let options = strings(if writable { &["rbind", "rnodev"] } else { &["rbind", "rro", "rnodev"] });
     Ok(Mount { destination: full, kind: "bind".into(), source, options, ..Mount::default() })
 }

@@ -113,7 +113,7 @@ impl Builder<'_> {
 fn bind_read_only(from: &Path, to: &Path) -> Result<()> {
     let doing = || format!("cannot show \"{}\"", from.display());
     let tree = mount::open_tree_clone(rustix::fs::CWD, &c_path(from)?, true, true).what(doing)?;
-    let change = Change { set: attr::RDONLY, recursive: true, ..Change::default() };
+    let change = Change { set: attr::RDONLY | attr::NODEV, recursive: true, ..Change::default() };
     mount::set_attributes(tree.as_fd(), change).what(doing)?;
     attach(&tree, to)
 }

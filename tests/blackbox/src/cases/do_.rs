@@ -35,12 +35,13 @@ pub(crate) const CASES: &[Case] = &[
     case!(pids, "--pids is in force"),
     case!(cpus, "--cpus sets the quota"),
     case!(limits_leave_nothing, "limits leave no cgroup behind"),
-    case!(capabilities, "the program has the usual fourteen capabilities and no other"),
+    case!(capabilities, "the program has the usual capabilities but CAP_MKNOD, and no other"),
     case!(seccomp, "the default seccomp profile is in force"),
     case!(processes, "no process of the host is seen"),
     case!(masked, "what is masked in a container is masked here"),
     case!(devices, "/dev has the default devices and no other"),
     case!(disk_by_mknod, "a node of the host's disk can't be opened"),
+    case!(no_nodes, "no device node can be made, and one of the host's tree can't be opened"),
     case!(run_is_fresh, "/run and its sockets are out of reach"),
     case!(no_fds, "the program has descriptors 0, 1, 2 and no other"),
     case!(remount, "the host's files can't be made writable from inside"),
@@ -330,7 +331,7 @@ fn limits_leave_nothing(ctx: &Ctx) -> Done {
 
 fn capabilities(ctx: &Ctx) -> Done {
     let out = call(ctx, &[])?.args(&["/bin/cat", "/proc/self/status"]).run()?.ok()?;
-    let usual = 0xa804_25fb;
+    let usual = 0xa004_25fb;
     same!((out.hex("CapEff")?, out.hex("CapBnd")?), (usual, usual), "effective and bounding sets");
     same!((out.hex("CapInh")?, out.hex("CapAmb")?), (0, 0), "inheritable and ambient sets");
     Ok(())
@@ -381,6 +382,23 @@ fn disk_by_mknod(ctx: &Ctx) -> Done {
         let script = format!("mknod {dir}/hbb-disk b {major} {minor} && head -c 16 {dir}/hbb-disk | wc -c");
         let out = sh(ctx, &[], &script)?;
         check!(out.out.trim().is_empty() || out.out.trim() == "0", "read the disk by a node in {dir}: {}", out.text());
+    }
+    Ok(())
+}
+
+fn no_nodes(ctx: &Ctx) -> Done {
+    let dir = ctx.host_dir("nodes");
+    let path = dir.join("zero");
+    let mode = rustix::fs::Mode::from_raw_mode(0o666);
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::CharacterDevice, mode, rustix::fs::makedev(1, 5))?;
+    let shown = dir.to_str().unwrap();
+    let script = format!(
+        "for d in /dev /tmp /dev/shm /root /run {shown}; do mknod $d/hbb-null c 1 3 && echo made in $d; done; \
+         head -c 1 {shown}/zero | wc -c; head -c 1 /dev/zero | wc -c"
+    );
+    for options in [&[][..], &["--rw", shown], &["--ro", shown], &["--pids", "50"]] {
+        let out = sh(ctx, options, &script)?;
+        same!(out.out, "0\n1\n", "what was made and read with {options:?}: {}", out.err);
     }
     Ok(())
 }
@@ -559,7 +577,7 @@ fn as_user_tty(ctx: &Ctx) -> Done {
 
 fn as_user_jail(ctx: &Ctx) -> Done {
     let out = as_1000(ctx, &[], "cat /proc/self/status; for n in pid net ipc uts mnt user; do readlink /proc/self/ns/$n; done")?.ok()?;
-    same!((out.hex("CapEff")?, out.hex("CapBnd")?), (0, 0xa804_25fb), "effective and bounding sets");
+    same!((out.hex("CapEff")?, out.hex("CapBnd")?), (0, 0xa004_25fb), "effective and bounding sets");
     same!((out.field("Seccomp")?, out.field("NoNewPrivs")?), ("2".into(), "1".into()), "Seccomp and NoNewPrivs");
     for kind in ["pid", "net", "ipc", "uts", "mnt", "user"] {
         let own = host::own_ns(kind)?;
