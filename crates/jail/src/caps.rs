@@ -14,6 +14,9 @@ pub const NAMES: [&str; 41] = [
 /// Number of CAP_SYS_ADMIN, which loading a filter without no_new_privs needs.
 pub(crate) const SYS_ADMIN: u32 = 21;
 
+/// Number of CAP_SYS_NICE, which some scheduling policies need.
+pub(crate) const SYS_NICE: u32 = 23;
+
 /// What an ordinary container may do; the set that engines give by default.
 pub const DEFAULT: [&str; 14] = [
     "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_MKNOD", "CAP_NET_RAW", "CAP_SETGID",
@@ -75,6 +78,7 @@ mod tests {
     fn numbers_are_the_kernels() {
         assert_eq!(number("CAP_CHOWN"), Some(0));
         assert_eq!(number("sys_admin"), Some(SYS_ADMIN));
+        assert_eq!(number("sys_nice"), Some(SYS_NICE));
         assert_eq!(number("CAP_CHECKPOINT_RESTORE"), Some(40));
         assert_eq!(number("CAP_FLY"), None);
     }

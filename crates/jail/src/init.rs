@@ -39,7 +39,7 @@ pub struct Init<'a> {
 /// What the last steps need.
 struct Ready {
     program: crate::process::Program,
-    attributes: crate::process::Attributes,
+    strings: crate::process::Strings,
     /// Process id as the host sees it.
     pid: i32,
 }
@@ -51,9 +51,9 @@ impl Init<'_> {
         let ready = self.prepare().and_then(|ready| {
             self.wait_for_start()?;
             // The hooks run in the container, with no more rights than its program.
-            let strings = process.finish(&ready.attributes, &self.sync)?;
+            process.finish(&self.sync)?;
             self.start_hooks(ready.pid)?;
-            Ok((ready.program, strings))
+            Ok((ready.program, ready.strings))
         });
         let error = match ready {
             Ok((program, strings)) => process.exec(&program, &strings, &self.sync),
@@ -89,6 +89,7 @@ impl Init<'_> {
                 crate::stage::become_root(plan.process.keep_groups)?;
             }
             crate::stage::join(&self.joins)?;
+            crate::stage::hide()?;
         }
         self.joins.clear();
         enter_groups(&mut self.task_files)?;
@@ -129,7 +130,7 @@ impl Init<'_> {
         }
         run_hooks(plan, "createContainer", &plan.create_container, proc.own_pid().unwrap_or(0), "creating", &plan.hook_output)?;
         if plan.process.terminal {
-            crate::terminal::set_up(mounter.root, &plan.process, &self.sync, true)?;
+            crate::terminal::adopt(&crate::terminal::make(mounter.root, &plan.process, &self.sync, true)?)?;
         } else {
             crate::devices::reopen_null(mounter.root);
         }
@@ -155,6 +156,8 @@ impl Init<'_> {
         drop(proc);
         self.enter_root(root, own_ns)?;
         let program = plan.process.become_user()?;
+        plan.process.label(&attributes)?;
+        let strings = plan.process.confine(0, &self.sync)?;
         plan.process.debug(&self.sync, || "init: closing the pipe to signal completion".into())?;
         if self.gate.is_some() {
             // A container that waits can be ended by a signal, as one whose program runs. It must be so before the
@@ -174,7 +177,7 @@ impl Init<'_> {
             self.sync.ask(&Ask::Ready)?;
             self.wait()?;
         }
-        Ok(Ready { program, attributes, pid: own_pid.unwrap_or(0) })
+        Ok(Ready { program, strings, pid: own_pid.unwrap_or(0) })
     }
 
     /// Waits for the parent's word.

@@ -8,7 +8,8 @@ use rustix::fs::{Mode, OFlags};
 use hull_sys::clone::{self, Side, flags};
 
 use crate::error::{Context as _, Error, Result};
-use crate::process::{Attributes, HostProc, ProcessPlan};
+use crate::caps::SYS_NICE;
+use crate::process::{HostProc, ProcessPlan, Program, Strings};
 use crate::root::Root;
 use crate::sync::{Ask, Sync};
 
@@ -34,9 +35,7 @@ pub struct Join<'a> {
 impl Join<'_> {
     /// Becomes the workload. Never returns.
     pub fn run(mut self) -> ! {
-        let ready = self.prepare().and_then(|(program, attributes)| {
-            Ok((program, self.process.finish(&attributes, &self.sync)?))
-        });
+        let ready = self.prepare().and_then(|ready| self.process.finish(&self.sync).map(|()| ready));
         let error = match ready {
             Ok((program, strings)) => self.process.exec(&program, &strings, &self.sync),
             Err(e) => e,
@@ -45,7 +44,7 @@ impl Join<'_> {
         clone::exit_now(255)
     }
 
-    fn prepare(&mut self) -> Result<(crate::process::Program, Attributes)> {
+    fn prepare(&mut self) -> Result<(Program, Strings)> {
         let kept = self.task_files.iter().map(AsRawFd::as_raw_fd).chain(self.chroot.iter().map(AsRawFd::as_raw_fd));
         let kept = kept.chain([self.sync.as_fd().as_raw_fd(), self.target.as_raw_fd()]);
         // SAFETY: this process is a copy of its parent and never returns from run().
@@ -70,13 +69,26 @@ impl Join<'_> {
             rustix::process::fchdir(&root).what(|| "cannot enter the container's root")?;
             rustix::process::chroot(".").what(|| "cannot enter the container's root")?;
         }
-        // Only now a process comes to be that the container's processes can see, and even one that may trace it all
-        // the same (with CAP_SYS_PTRACE) finds no directory of the host in it: not as root, nor by a descriptor.
+        if let Some(name) = &self.process.keyring {
+            match hull_sys::key::new_session_keyring(name) {
+                Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {}
+                other => other.what(|| "cannot make a session keyring")?,
+            }
+        }
+        let terminal = self.make_terminal()?;
+        // No descriptor of the host's may serve as a working directory (CVE-2024-21626).
+        rustix::process::chdir(Path::new("/")).what(|| "cannot enter \"/\"")?;
+        let program = self.process.become_user()?;
+        let more = if scheduler.is_some() { 1 << SYS_NICE } else { 0 };
+        let strings = self.process.confine(more, &self.sync)?;
+        // Only now a process comes to be that the container's processes can see. Even one that may trace it all the same
+        // (with CAP_SYS_PTRACE) finds no directory of the host in it, as root or by a descriptor, and no more rights
+        // than the program is to have, but for SYS_ADMIN where a filter without noNewPrivileges is still to be loaded.
         if self.namespaces & flags::NEWPID != 0 {
             // SAFETY: this process came from a clone of a process with one thread, and has one itself.
             match unsafe { clone::clone3(flags::PARENT, None) }.what(|| "cannot make the process")? {
                 Side::Parent(child) => {
-                    self.sync.ask(&Ask::Staged(child.pid, child.pidfd))?;
+                    self.sync.ask(&Ask::Staged(child.pidfd))?;
                     clone::exit_now(0)
                 }
                 Side::Child => {
@@ -92,26 +104,14 @@ impl Join<'_> {
         if let Some(attr) = scheduler {
             self.process.set_scheduler(attr)?;
         }
-        // Opened by the process that will write it: the kernel takes a label from no other.
-        let attributes = match self.process.wants_label() {
-            true => self.process.attributes(&HostProc::private()?)?,
-            false => Attributes::default(),
-        };
+        if self.process.wants_label() {
+            // Opened by the process that writes it: the kernel takes a label from no other.
+            self.process.label(&self.process.attributes(&HostProc::private()?)?)?;
+        }
         rustix::process::setsid().what(|| "cannot begin a session")?;
-        if let Some(name) = &self.process.keyring {
-            match hull_sys::key::new_session_keyring(name) {
-                Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {}
-                other => other.what(|| "cannot make a session keyring")?,
-            }
+        if let Some(slave) = terminal {
+            crate::terminal::adopt(&slave)?;
         }
-        if self.process.terminal {
-            let here = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-            let root = Root::new(here.what(|| "cannot open the container's root")?);
-            crate::terminal::set_up(&root, self.process, &self.sync, false)?;
-        }
-        // No descriptor of the host's may serve as a working directory (CVE-2024-21626).
-        rustix::process::chdir(Path::new("/")).what(|| "cannot enter \"/\"")?;
-        let program = self.process.become_user()?;
         hull_sys::prctl::set_parent_death_signal(0).what(|| "prctl")?;
         self.process.debug(&self.sync, || {
             let program = self.process.args.first().map(|a| a.to_string_lossy().into_owned());
@@ -121,7 +121,16 @@ impl Join<'_> {
             self.sync.ask(&Ask::Ready)?;
         }
         self.wait()?;
-        Ok((program, attributes))
+        Ok((program, strings))
+    }
+
+    fn make_terminal(&self) -> Result<Option<OwnedFd>> {
+        if !self.process.terminal {
+            return Ok(None);
+        }
+        let here = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+        let root = Root::new(here.what(|| "cannot open the container's root")?);
+        crate::terminal::make(&root, self.process, &self.sync, false).map(Some)
     }
 
     fn wait(&self) -> Result<Vec<OwnedFd>> {

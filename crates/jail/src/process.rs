@@ -262,7 +262,10 @@ impl ProcessPlan {
     pub(crate) fn become_user(&self) -> Result<Program> {
         // Last, and not earlier: files made for the container keep their own modes.
         hull_sys::prctl::umask(self.umask.unwrap_or(0o022));
-        self.own_stdio();
+        // Where there is a terminal, these are about to be replaced by it, or have been.
+        if !self.terminal {
+            self.own_stdio();
+        }
         if let Some(sets) = &self.caps {
             for cap in 0..64 {
                 match creds::has_bounding(cap) {
@@ -387,20 +390,28 @@ impl ProcessPlan {
         hull_sys::clone::exit_now(255)
     }
 
-    /// The last steps before exec: labels, capabilities, filter. The result is for [`ProcessPlan::exec`].
-    pub(crate) fn finish(&self, attributes: &Attributes, sync: &Sync) -> Result<Strings> {
+    /// Has exec set the labels.
+    pub(crate) fn label(&self, attributes: &Attributes) -> Result<()> {
+        write_label(&attributes.apparmor, "exec ", &self.apparmor, "process.apparmorProfile")?;
+        write_label(&attributes.selinux, "", &self.selinux, "process.selinuxLabel")
+    }
+
+    /// Gives up every right that the program won't have, but for what [`ProcessPlan::finish`] needs and the capabilities
+    /// of the mask `more`, which that gives up too. From here on this process may be seen by others, or wait for long.
+    /// The result is for [`ProcessPlan::exec`].
+    pub(crate) fn confine(&self, more: u64, sync: &Sync) -> Result<Strings> {
         let env = self.environment();
         let strings = (hull_sys::exec::Strings::new(self.args.clone()), hull_sys::exec::Strings::new(env));
-        write_label(&attributes.apparmor, "exec ", &self.apparmor, "process.apparmorProfile")?;
-        write_label(&attributes.selinux, "", &self.selinux, "process.selinuxLabel")?;
         if self.no_new_privs {
             hull_sys::prctl::no_new_privs().what(|| "process.noNewPrivileges: cannot set it")?;
         }
         let have = creds::capget().what(|| "cannot read capabilities")?;
         let last = self.final_sets(have);
-        // Inheritable first, since ambient needs it; SYS_ADMIN stays until the filter is loaded.
-        let loading = if self.no_new_privs { 0 } else { 1u64 << SYS_ADMIN & have.permitted };
-        let during = CapSets { effective: last.effective | loading, permitted: last.permitted | loading, ..last };
+        // The kernel takes a filter from a process that can gain no privileges, or has this capability.
+        let loading = if self.no_new_privs || self.filter.is_none() { 0 } else { 1u64 << SYS_ADMIN };
+        let more = (more | loading) & have.permitted;
+        // Inheritable first, since ambient needs it.
+        let during = CapSets { effective: last.effective | more, permitted: last.permitted | more, ..last };
         creds::capset(during).what(|| "process.capabilities: cannot set them")?;
         creds::clear_ambient().what(|| "cannot clear ambient capabilities")?;
         let ambient = self.caps.unwrap_or_default().ambient;
@@ -410,14 +421,21 @@ impl ProcessPlan {
                 sync.ask(&Ask::Warning(format!("process.capabilities: can't raise ambient capability {name}: {e}")))?;
             }
         }
+        Ok(strings)
+    }
+
+    /// The last steps before exec: the filter, and the program's own capabilities.
+    pub(crate) fn finish(&self, sync: &Sync) -> Result<()> {
         hull_sys::fs::cloexec_from(3 + self.preserve_fds as RawFd).what(|| "cannot mark descriptors to be closed")?;
+        let have = creds::capget().what(|| "cannot read capabilities")?;
         if let Some(filter) = &self.filter {
             self.load(filter, sync)?;
         }
-        if loading != 0 {
+        let last = self.final_sets(have);
+        if last != have {
             creds::capset(last).what(|| "process.capabilities: cannot set them")?;
         }
-        Ok(strings)
+        Ok(())
     }
 
     /// The environment, with HOME from the container's own /etc/passwd where it is missing or empty.
@@ -470,7 +488,7 @@ fn home_of(uid: u32) -> Option<String> {
 }
 
 /// Arguments and environment, as exec takes them.
-type Strings = (hull_sys::exec::Strings, hull_sys::exec::Strings);
+pub(crate) type Strings = (hull_sys::exec::Strings, hull_sys::exec::Strings);
 
 /// A program found, to be executed.
 #[derive(Debug)]

@@ -79,7 +79,14 @@ pub(crate) fn become_root(keep_groups: bool) -> Result<()> {
             _ => {}
         }
     }
-    Ok(())
+    // The kernel takes this back with a change of user.
+    hull_sys::prctl::set_parent_death_signal(libc::SIGKILL).what(|| "prctl")
+}
+
+/// Keeps processes that share a namespace with this one from tracing it and from looking at its root and descriptors,
+/// which are the host's still; not those with CAP_SYS_PTRACE in the initial user namespace.
+pub(crate) fn hide() -> Result<()> {
+    hull_sys::prctl::set_dumpable(false).what(|| "cannot make the process undumpable")
 }
 
 /// The way of the process in between. Returns in the container's first process only.
@@ -103,11 +110,12 @@ pub(crate) fn pass(plan: &Plan, joins: &[(u64, OwnedFd)], sync: &Sync) -> Result
     if plan.in_userns {
         become_root(plan.process.keep_groups)?;
     }
+    hide()?;
     // SAFETY: this process came from a clone of a process with one thread, and has one itself.
     match unsafe { clone::clone3(new | flags::PARENT, None) }.what(|| "cannot make the container's process")? {
         Side::Child => Ok(()),
         Side::Parent(child) => {
-            sync.ask(&Ask::Staged(child.pid, child.pidfd))?;
+            sync.ask(&Ask::Staged(child.pidfd))?;
             clone::exit_now(0)
         }
     }

@@ -16,8 +16,8 @@ const MAX: usize = 8192;
 pub enum Ask {
     /// The user namespace exists: write its maps.
     Map,
-    /// The last child's process id as the stage in between sees it, with its pidfd.
-    Staged(i32, OwnedFd),
+    /// The pidfd of the last child, by the stage in between.
+    Staged(OwnedFd),
     /// Open the source of this mount in my mount namespace, with the parent's privileges.
     Source(usize),
     /// Make this device for me: the host has none at its path.
@@ -59,7 +59,7 @@ impl Sync {
     pub fn ask(&self, ask: &Ask) -> Result<()> {
         let (tag, payload, fd): (u8, Vec<u8>, Option<BorrowedFd<'_>>) = match ask {
             Ask::Map => (b'U', vec![], None),
-            Ask::Staged(pid, fd) => (b'S', pid.to_ne_bytes().to_vec(), Some(fd.as_fd())),
+            Ask::Staged(fd) => (b'S', vec![], Some(fd.as_fd())),
             Ask::Source(index) => (b'M', index.to_ne_bytes().to_vec(), None),
             Ask::Device(index) => (b'N', index.to_ne_bytes().to_vec(), None),
             Ask::Hooks => (b'H', vec![], None),
@@ -88,11 +88,10 @@ impl Sync {
             other => other?,
         };
         let Some((tag, payload)) = bytes.split_first() else { return Ok(Ask::End) };
-        let number = || payload.try_into().map(i32::from_ne_bytes);
         let text = || String::from_utf8_lossy(payload).into_owned();
         let ask = match (tag, fds.pop()) {
             (b'U', _) => Ask::Map,
-            (b'S', Some(fd)) => Ask::Staged(number().map_err(|_| garbled())?, fd),
+            (b'S', Some(fd)) => Ask::Staged(fd),
             (b'M', _) => Ask::Source(payload.try_into().map(usize::from_ne_bytes).map_err(|_| garbled())?),
             (b'N', _) => Ask::Device(payload.try_into().map(usize::from_ne_bytes).map_err(|_| garbled())?),
             (b'H', _) => Ask::Hooks,

@@ -13,9 +13,9 @@ use crate::process::ProcessPlan;
 use crate::root::{Root, open_child};
 use crate::sync::{Ask, Sync};
 
-/// Makes the pty, sends its master to the parent, and makes the other end the standard descriptors and the
-/// controlling terminal. `console` also shows it at /dev/console.
-pub(crate) fn set_up(root: &Root, process: &ProcessPlan, sync: &Sync, console: bool) -> Result<()> {
+/// Makes the pty and sends its master to the parent; the result is the other end. `console` also shows it at
+/// /dev/console.
+pub(crate) fn make(root: &Root, process: &ProcessPlan, sync: &Sync, console: bool) -> Result<OwnedFd> {
     let master = open_master(root)?;
     tty::unlock(master.as_fd()).what(|| "process.terminal: cannot unlock the pty")?;
     let slave = tty::peer_of(master.as_fd()).what(|| "process.terminal: cannot open the pty's other end")?;
@@ -32,6 +32,11 @@ pub(crate) fn set_up(root: &Root, process: &ProcessPlan, sync: &Sync, console: b
     if sync.answer()?.is_none() {
         return Err(Error::new("the runtime is gone"));
     }
+    Ok(slave)
+}
+
+/// Makes the pty the standard descriptors and the controlling terminal of this session.
+pub(crate) fn adopt(slave: &OwnedFd) -> Result<()> {
     tty::take_control(slave.as_fd()).what(|| "process.terminal: cannot become the controlling process")?;
     for fd in 0..3 {
         hull_sys::fs::dup_to(slave.as_fd(), fd).what(|| "process.terminal: cannot set standard descriptors")?;

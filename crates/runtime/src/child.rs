@@ -8,6 +8,7 @@ use rustix::fs::{Mode, OFlags};
 
 use hull_jail::plan::Plan;
 use hull_jail::sync::{Ask, Sync};
+use hull_spec::Spec;
 use hull_sys::clone::{self, Child, Side, flags};
 use hull_sys::pidfd::Ended;
 
@@ -81,8 +82,10 @@ impl Conversation {
                     continue;
                 }
                 Ask::Map => self.map(answers),
-                Ask::Staged(pid, pidfd) => {
-                    // The one in between has done its part; the new process is a child of ours too.
+                Ask::Staged(pidfd) if self.between => {
+                    // The one in between has done its part; the new process is a child of ours too. Which process it
+                    // is tells the kernel: who speaks here may be one that the container's processes can trace.
+                    let pid = hull_sys::pidfd::number(pidfd.as_fd()).what(|| "the container's process is gone")?;
                     let between = std::mem::replace(&mut self.child, Child { pid, pidfd });
                     self.between = false;
                     // It goes on while the other's memory is being torn down.
@@ -110,6 +113,7 @@ impl Conversation {
                     Ok(())
                 }
                 Ask::NotExecuted(text) => return Err(Error::not_executed(text)),
+                Ask::Staged(_) => Err(Error::new("a process in between came too late")),
                 Ask::Listener(..) => Err(Error::new("a seccomp listener came too early")),
             };
             match done {
@@ -175,8 +179,8 @@ impl Conversation {
     }
 
     /// Listens after the last word was given: until exec closed the socket, or failed.
-    pub(crate) fn until_exec(&self, runtime: &Runtime, listener: &dyn Fn(&OwnedFd) -> Result<()>) -> Result<()> {
-        until_exec(runtime, &self.sync, self.child.pid, &self.child.pidfd, listener)
+    pub(crate) fn until_exec(&self, runtime: &Runtime, spec: &Spec, deliver: &Deliver<'_>) -> Result<()> {
+        until_exec(runtime, &self.sync, &self.child.pidfd, spec, deliver)
     }
 
     /// The process ended without a word: killed, mostly.
@@ -239,14 +243,19 @@ impl Here {
     }
 }
 
+/// Hands a seccomp listener to its agent.
+pub(crate) type Deliver<'a> = dyn Fn(&OwnedFd) -> Result<()> + 'a;
+
 /// See [`Conversation::until_exec`]; for a process that is not a child too.
 pub(crate) fn until_exec(
     runtime: &Runtime,
     sync: &Sync,
-    pid: i32,
     process: &OwnedFd,
-    listener: &dyn Fn(&OwnedFd) -> Result<()>,
+    spec: &Spec,
+    deliver: &Deliver<'_>,
 ) -> Result<()> {
+    // Once, and where config.json asks for it: it makes this process write to the memory of the other.
+    let mut expected = spec.linux().seccomp.as_ref().is_some_and(|s| !s.listener_path.as_os_str().is_empty());
     loop {
         match sync.asked()? {
             Ask::End => return Ok(()),
@@ -254,10 +263,12 @@ pub(crate) fn until_exec(
             Ask::NotExecuted(text) => return Err(Error::not_executed(text)),
             Ask::Warning(text) => runtime.warn(&text),
             Ask::Debug(text) => runtime.debug(&text),
-            Ask::Listener(number, address) => {
+            Ask::Listener(number, address) if expected => {
+                expected = false;
                 let fd = crate::listener::take(process.as_fd(), number)?;
-                hull_sys::pidfd::poke(pid, address, 1).what(|| "linux.seccomp: cannot answer the container's process")?;
-                listener(&fd)?;
+                let answered = hull_sys::pidfd::number(process.as_fd()).and_then(|pid| hull_sys::pidfd::poke(pid, address, 1));
+                answered.what(|| "linux.seccomp: cannot answer the container's process")?;
+                deliver(&fd)?;
             }
             other => return Err(Error::new(format!("an unexpected message of the container's process: {other:?}"))),
         }

@@ -108,9 +108,7 @@ impl Runtime {
         let idmaps = launched.make_process(&plan, &path, entry.v2, entry.v1, gate)?;
         // Where the child asks nothing, it hears the order to go on as soon as it is on record and under its limits.
         let ahead = plan.asks_nothing();
-        if ahead {
-            launched.record()?;
-        }
+        launched.record()?;
         launched.save_config()?;
         if let Some((resources, fresh)) = entry.later {
             launched.set_limits(&resources, fresh)?;
@@ -126,8 +124,8 @@ impl Runtime {
         if gate || !ahead {
             launched.answer(&plan, &idmaps)?;
         }
-        if !ahead {
-            // Only now is the container's first process known, if there was one in between.
+        if launched.talk()?.child.pid != launched.state.pid {
+            // Only now is the container's first process known, as there was one in between.
             launched.record()?;
         }
         launched.hand_out(bundle)?;
@@ -180,6 +178,7 @@ impl Runtime {
             created: hull_spec::state::now(),
             owner: rustix::process::geteuid().as_raw(),
             isolation,
+            no_new_keyring: bundle.no_new_keyring,
             namespaces: linux.namespaces.iter().map(|n| flag_of(n.kind)).fold(0, |a, b| a | b),
             in_userns: linux.namespace(NamespaceKind::User).is_some(),
             cgroup,

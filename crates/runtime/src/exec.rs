@@ -79,6 +79,10 @@ impl Runtime {
         plan.take_container(&linux)?;
         let (preserve, extra) = listen_fds(options.preserve_fds);
         plan.preserve_fds = preserve;
+        plan.keyring = (!state.no_new_keyring)
+            .then(|| std::ffi::CString::new(format!("_ses.{id}")))
+            .transpose()
+            .map_err(|_| Error::new("container id: has a NUL byte"))?;
         plan.debug = self.verbose;
         for entry in extra {
             plan.env.push(std::ffi::CString::new(entry).map_err(|_| Error::new("LISTEN_FDNAMES has a NUL byte"))?);
@@ -136,7 +140,7 @@ impl Runtime {
         };
         drop(theirs);
         let mut talk = Conversation::new(child, Sync::new(ours), state.namespaces & flags::NEWPID != 0);
-        let ready = self.make_ready(&mut talk, options, ahead, &|pid, fd| {
+        let ready = self.make_ready(&mut talk, options, ahead, &spec, &|pid, fd| {
             deliver(&state, &spec, pid, "running", fd)
         });
         if let Err(e) = ready {
@@ -158,6 +162,7 @@ impl Runtime {
         talk: &mut Conversation,
         options: &ExecOptions,
         ahead: bool,
+        spec: &Spec,
         deliver: &dyn Fn(i32, &OwnedFd) -> Result<()>,
     ) -> Result<()> {
         let hooks = |_| Ok(());
@@ -187,7 +192,7 @@ impl Runtime {
             Err(_) if ahead => {}
             other => other?,
         }
-        talk.until_exec(self, &|fd| deliver(pid, fd))
+        talk.until_exec(self, spec, &|fd| deliver(pid, fd))
     }
 }
 

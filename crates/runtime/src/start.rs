@@ -8,7 +8,7 @@ use hull_jail::sync::Sync;
 use crate::bundle::Bundle;
 use crate::documents::{deliver, hook_text};
 use crate::notify::Notify;
-use crate::state::{Dir, GATE, State, Status};
+use crate::state::{Dir, GATE, State, Status, never_executed};
 use crate::{Context as _, Error, Result, Runtime};
 
 impl Runtime {
@@ -32,8 +32,11 @@ impl Runtime {
         let sync = Sync::new(gate);
         sync.go()?;
         let spec = dir.spec()?;
-        crate::child::until_exec(self, &sync, state.pid, &process, &|fd| deliver(&state, &spec, state.pid, "creating", fd))?;
+        crate::child::until_exec(self, &sync, &process, &spec, &|fd| deliver(&state, &spec, state.pid, "creating", fd))?;
         drop(sync);
+        if never_executed(state.pid) {
+            return Err(Error::new("the container's process was killed before its program ran"));
+        }
         if let Err(failed) = self.poststart(&state, &spec) {
             // A failed poststart hook is the end of the container (runtime.md, "Lifecycle", 9).
             if let Err(e) = self.destroy(dir, &state) {
@@ -75,7 +78,7 @@ impl Runtime {
         let mut launched = self.launch(id, bundle, false)?;
         let talk = launched.talk.as_ref().ok_or_else(|| Error::new("no process"))?;
         let state = &launched.state;
-        talk.until_exec(self, &|fd| deliver(state, &launched.spec, state.pid, "creating", fd))?;
+        talk.until_exec(self, &launched.spec, &|fd| deliver(state, &launched.spec, state.pid, "creating", fd))?;
         if detach {
             talk.check_executed()?;
         }

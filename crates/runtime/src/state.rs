@@ -48,6 +48,9 @@ pub struct State {
     pub isolation: String,
     /// CLONE_NEW* flags of namespaces that are not hull's.
     pub namespaces: u64,
+    /// Whether its processes keep the session keyring of who makes them.
+    #[serde(default)]
+    pub no_new_keyring: bool,
     /// Whether it is in another user namespace.
     pub in_userns: bool,
     /// Its cgroup.

@@ -17,6 +17,17 @@ pub fn open(pid: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }
 
+/// The process id behind a pidfd, as this process's PID namespace has it. No word of another process is needed for it.
+///
+/// # Errors
+/// ESRCH where it has ended and was reaped, or is not in this namespace.
+pub fn number(pidfd: BorrowedFd<'_>) -> io::Result<i32> {
+    // Since Linux 5.3; from 6.13 on PIDFD_GET_INFO tells the same.
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse::<i32>().ok());
+    pid.filter(|pid| *pid > 0).ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))
+}
+
 /// Sends a signal.
 ///
 /// # Errors
