@@ -67,7 +67,7 @@ impl Drop for Launched<'_> {
         {
             self.runtime.warn(&format!("cannot clean up: {e}"));
         }
-        if let Err(e) = crate::delete::unmount(&self.state, &self.spec).and_then(|()| dir.remove()) {
+        if let Err(e) = crate::delete::unmount(&self.state).and_then(|()| dir.remove()) {
             self.runtime.warn(&format!("cannot clean up: {e}"));
         }
         if self.hooks_began.get() {
@@ -169,6 +169,7 @@ impl Runtime {
         if let Some(cgroup) = &cgroup {
             cgroup.check_free().map_err(cgroup_error)?;
         }
+        let own_mounts = linux.namespace(NamespaceKind::Mount).is_some();
         let state = State {
             version: 1,
             oci_version: spec.oci_version.clone(),
@@ -182,6 +183,7 @@ impl Runtime {
             namespaces: linux.namespaces.iter().map(|n| flag_of(n.kind)).fold(0, |a, b| a | b),
             in_userns: linux.namespace(NamespaceKind::User).is_some(),
             cgroup,
+            mounts_before: (!own_mounts).then(|| crate::delete::mounts_at(&rootfs)).transpose()?,
             annotations: spec.annotations.clone(),
             ..State::default()
         };

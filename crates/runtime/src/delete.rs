@@ -2,11 +2,10 @@
 
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 
 use hull_jail::hooks::Surroundings;
-use hull_spec::Spec;
-use hull_sys::clone::flags;
 use hull_sys::mountinfo::Mount;
 
 use crate::documents::hook_text;
@@ -59,7 +58,7 @@ impl Runtime {
             cgroup.delete().map_err(cgroup_error)?;
         }
         let spec = dir.spec();
-        unmount(state, spec.as_ref().unwrap_or(&Spec::default()))?;
+        unmount(state)?;
         dir.remove()?;
         if let Ok(spec) = spec {
             self.poststop(state, &spec);
@@ -114,23 +113,24 @@ impl Runtime {
     }
 }
 
-/// A container without a mount namespace of its own left its mounts on the host: those below its root and, where that
-/// is read-only, one of the root itself.
-pub(crate) fn unmount(state: &State, spec: &Spec) -> Result<()> {
-    if state.namespaces & flags::NEWNS != 0 {
-        return Ok(());
-    }
-    let mut mounts = hull_sys::mountinfo::own().what(|| "cannot read \"/proc/self/mountinfo\"")?;
-    mounts.retain(|m| m.point.starts_with(&state.rootfs));
+/// Numbers of the mounts at a directory and below.
+pub(crate) fn mounts_at(rootfs: &Path) -> Result<Vec<u64>> {
+    Ok(table()?.iter().filter(|m| m.point.starts_with(rootfs)).map(|m| m.id).collect())
+}
+
+/// A container without a mount namespace of its own left its mounts on the host, at its root and below; those that were
+/// there before it stay.
+pub(crate) fn unmount(state: &State) -> Result<()> {
+    let Some(before) = &state.mounts_before else { return Ok(()) };
     // The last first, so that what is mounted below goes before what it is mounted on.
-    mounts.reverse();
-    let read_only = spec.root.as_ref().is_some_and(|r| r.readonly);
-    let at_root = |m: &&Mount| m.point == state.rootfs;
-    let own = mounts.iter().find(at_root).filter(|m| read_only && m.options.split(',').any(|f| f == "ro"));
-    for mount in mounts.iter().filter(|m| !at_root(m)).chain(own) {
+    for mount in table()?.iter().rev().filter(|m| m.point.starts_with(&state.rootfs) && !before.contains(&m.id)) {
         let shown = || format!("cannot unmount \"{}\"", mount.point.display());
         let path = std::ffi::CString::new(mount.point.as_os_str().as_bytes()).map_err(|_| Error::new(shown()))?;
-        hull_sys::mount::unmount(&path, libc::MNT_DETACH).what(shown)?;
+        hull_sys::mount::unmount(&path, libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW).what(shown)?;
     }
     Ok(())
+}
+
+fn table() -> Result<Vec<Mount>> {
+    hull_sys::mountinfo::own().what(|| "cannot read \"/proc/self/mountinfo\"")
 }

@@ -56,6 +56,10 @@ pub struct State {
     /// Its cgroup.
     #[serde(default)]
     pub cgroup: Option<hull_cgroup::Cgroup>,
+    /// Where it has no mount namespace of its own, the numbers of the mounts at and below its root that were there
+    /// before it, and are not its to undo.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mounts_before: Option<Vec<u64>>,
     /// Annotations of config.json.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
+    /// Its number, which tells it from all others there are at the time.
+    pub id: u64,
     /// What of the file system is mounted.
     pub root: PathBuf,
     /// Where.
@@ -36,7 +38,9 @@ pub fn parse(text: &[u8]) -> Vec<Mount> {
 /// `36 35 98:0 /root /point rw,noatime master:1 - ext4 /dev/root rw,errors=continue`, with any number of tags before
 /// the dash.
 fn line(line: &[u8]) -> Option<Mount> {
-    let mut fields = line.split(|byte| *byte == b' ').skip(3);
+    let mut fields = line.split(|byte| *byte == b' ');
+    let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+    let mut fields = fields.skip(2);
     let mut path = || fields.next().map(|field| PathBuf::from(OsString::from_vec(plain(field))));
     let (root, point) = (path()?, path()?);
     let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
@@ -44,7 +48,7 @@ fn line(line: &[u8]) -> Option<Mount> {
     let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
     let kind = text(fields.next()?);
     let data = text(fields.nth(1).unwrap_or_default());
-    Some(Mount { root, point, options, kind, data })
+    Some(Mount { id, root, point, options, kind, data })
 }
 
 /// Blanks and the like are written in octal.
@@ -73,6 +77,7 @@ mod tests {
             37 36 0:5 /a /caf\xe9 ro - tmpfs tmpfs rw";
         let mounts = parse(text);
         assert_eq!(mounts.len(), 2);
+        assert_eq!((mounts[0].id, mounts[1].id), (36, 37));
         assert_eq!(mounts[0].point, PathBuf::from("/mnt/my disk\\040"));
         let words = [&mounts[0].options, &mounts[0].kind, &mounts[0].data];
         assert_eq!(words, ["rw,noatime", "ext4", "rw,quota"]);

@@ -236,6 +236,12 @@ impl Plan {
                 _ => new |= flag,
             }
         }
+        let own_mounts = new & flags::NEWNS != 0 || joins.iter().any(|j| j.flag == flags::NEWNS);
+        if options.rootfs == Path::new("/") && !own_mounts {
+            return Err(Error::new(
+                "root.path: must not be \"/\" without a mount namespace: the container's mounts would cover the host's own",
+            ));
+        }
         let new_cgroup_ns = new & flags::NEWCGROUP != 0;
         new &= !flags::NEWCGROUP;
         let new_user = new & flags::NEWUSER != 0;

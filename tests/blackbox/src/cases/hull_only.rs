@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::bundle::Bundle;
 use crate::case::{Case, Done, Stop, case, check, same, skip};
 use crate::config::Edit;
 use crate::ctx::Ctx;
@@ -59,6 +60,8 @@ pub(crate) const CASES: &[Case] = &[
     case!(completion, "completion prints a script for bash, zsh and fish"),
     case!(man, "man prints a page"),
     case!(errors_name_the_field, "errors name the field by its path in config.json"),
+    case!(unmounts_its_own, "without a mount namespace, what a container mounted goes with it, and nothing else does"),
+    case!(host_root_without_namespace, "a root of / without a mount namespace is refused, and the host's mounts stay"),
     case!(error_once, "an error is one line on standard error"),
     case!(list_knows_broken, "a state directory that was cut short doesn't hinder list, and delete --force removes it"),
 ];
@@ -722,5 +725,48 @@ fn list_knows_broken(ctx: &Ctx) -> Done {
     check!(out.out.contains(&c.id), "the good one isn't listed: {:?}", out.text());
     ctx.rt(&["delete", "--force", &broken])?.ok()?;
     check!(!ctx.root.join(&broken).exists(), "it is still there");
+    Ok(())
+}
+
+/// Without a mount namespace, and without what needs one.
+fn on_the_hosts_mounts(b: Bundle<'_>) -> Bundle<'_> {
+    let mut b = b.tweak(|c| c.leave("mount")).set("/linux/maskedPaths", json!([])).set("/linux/readonlyPaths", json!([]));
+    b.config["mounts"] = json!([
+        { "destination": "/proc", "type": "proc", "source": "proc" },
+        { "destination": "/dev", "type": "tmpfs", "source": "tmpfs" }
+    ]);
+    b
+}
+
+fn unmounts_its_own(ctx: &Ctx) -> Done {
+    ours(ctx)?;
+    host::private_mounts()?;
+    for read_only in [true, false] {
+        // Once deleted after its end, once undone as it fails.
+        for program in ["/bin/true", "/bin/missing"] {
+            let b = on_the_hosts_mounts(ctx.bundle()).set("/root/readonly", json!(read_only)).args(&[program]);
+            let volume = b.rootfs().join("volume");
+            fs::create_dir(&volume)?;
+            rustix::mount::mount("tmpfs", &volume, "tmpfs", rustix::mount::MountFlags::empty(), None)?;
+            fs::write(volume.join("f"), "kept")?;
+            let out = b.call("run").run()?;
+            same!(out.code == 0, program == "/bin/true", "{}", out.text());
+            same!(fs::read_to_string(volume.join("f"))?, "kept", "a file in the engine's own mount");
+            let below = format!("{}/", b.dir.display());
+            let left: Vec<_> = host::mounts("self").into_iter().map(|m| m.target).filter(|t| t.starts_with(&below)).collect();
+            same!(left, [volume.to_string_lossy().into_owned()], "mounts left");
+            rustix::mount::unmount(&volume, rustix::mount::UnmountFlags::DETACH)?;
+        }
+    }
+    Ok(())
+}
+
+fn host_root_without_namespace(ctx: &Ctx) -> Done {
+    ours(ctx)?;
+    host::private_mounts()?;
+    let before = host::mounts("self").len();
+    let b = on_the_hosts_mounts(ctx.bundle()).set("/root", json!({ "path": "/", "readonly": false }));
+    b.refused(&["root.path"])?;
+    same!(host::mounts("self").len(), before, "mounts");
     Ok(())
 }
