@@ -294,7 +294,7 @@ impl Plan {
             readonly: linux.readonly_paths.iter().map(PathBuf::from).collect(),
             hostname: spec.hostname.clone(),
             domainname: spec.domainname.clone(),
-            sysctls: linux.sysctl.iter().map(|(k, v)| (sysctl_path(k), v.clone())).collect(),
+            sysctls: sysctls(linux),
             parent_hooks: !hooks.prestart.is_empty() || !hooks.create_runtime.is_empty() || !linux.net_devices.is_empty(),
             create_container: hooks.create_container,
             hook_output: Surroundings::of_host(&spec.annotations),
@@ -351,9 +351,9 @@ fn time_offsets(linux: &Linux) -> Vec<String> {
     linux.time_offsets.iter().map(|(clock, o)| format!("{clock} {} {}\n", o.secs, o.nanosecs)).collect()
 }
 
-/// "net.ipv4.ip_forward" and "net/ipv4/ip_forward" name one file; a name with "/" keeps its dots.
-fn sysctl_path(key: &str) -> String {
-    if key.contains('/') { format!("sys/{key}") } else { format!("sys/{}", key.replace('.', "/")) }
+/// Files below /proc, by the names that were checked, and their values.
+fn sysctls(linux: &Linux) -> Vec<(String, String)> {
+    linux.sysctl.iter().map(|(key, value)| (format!("sys/{}", hull_spec::check::sysctl_path(key)), value.clone())).collect()
 }
 
 /// The nodes that every container has (config-linux.md, "Default Devices").
@@ -413,14 +413,21 @@ mod tests {
     }
 
     #[test]
-    fn the_last_value_of_a_variable_wins() {
-        let env = ["A=1", "B=2", "A=3"].map(String::from);
-        assert_eq!(environment(&env), ["A=3", "B=2"]);
-    }
-
-    #[test]
-    fn sysctl_names() {
-        assert_eq!(sysctl_path("net.ipv4.ip_forward"), "sys/net/ipv4/ip_forward");
-        assert_eq!(sysctl_path("net/ipv4/conf/eth0.1/x"), "sys/net/ipv4/conf/eth0.1/x");
+    fn sysctls_are_the_files_that_were_checked() {
+        let spec = |key: &str| {
+            let text = format!(
+                r#"{{"ociVersion":"1.0.2","root":{{"path":"/r"}},"process":{{"args":["a"],"cwd":"/","user":{{"uid":0,"gid":0}}}},
+                "linux":{{"namespaces":[{{"type":"network"}}],"sysctl":{{"{key}":"1"}}}}}}"#
+            );
+            Spec::from_slice(text.as_bytes()).unwrap()
+        };
+        for (key, file) in [
+            ("net.ipv4.ip_forward", "sys/net/ipv4/ip_forward"),
+            ("net/ipv4/conf/eth0.1/forwarding", "sys/net/ipv4/conf/eth0.1/forwarding"),
+            ("net.ipv4.conf.eth0/1.forwarding", "sys/net/ipv4/conf/eth0.1/forwarding"),
+        ] {
+            let sysctls = sysctls(spec(key).linux.as_ref().unwrap());
+            assert_eq!(sysctls, [(file.to_owned(), "1".to_owned())], "{key}");
+        }
     }
 }

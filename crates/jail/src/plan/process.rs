@@ -177,3 +177,14 @@ impl ProcessPlan {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_value_of_a_variable_wins() {
+        let env = ["A=1", "B=2", "A=3"].map(String::from);
+        assert_eq!(environment(&env), ["A=3", "B=2"]);
+    }
+}
