@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use hull_spec::Hook;
 use hull_spec::annotations::Annotations;
@@ -65,19 +68,16 @@ fn run(hook: &Hook, state: &[u8], around: &Surroundings) -> Result<()> {
     }
     let (stdout, stderr) = (output(around.stdout.as_deref())?, output(around.stderr.as_deref())?);
     command.stdin(Stdio::piped()).stdout(stdout).stderr(stderr);
+    // The hook may be gone before it has read the state, and the container's process takes signals as its program will.
+    let _quiet = hull_sys::signal::NoPipeSignal::new();
     let mut child = command.spawn().map_err(|e| {
         Error::new(format!("cannot start \"{shown}\": {}", hull_sys::errno::describe(e.raw_os_error().unwrap_or(0))))
     })?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A hook need not read its input.
-        let _ = stdin.write_all(state);
-    }
     let limit = hook.timeout.map(|s| Duration::from_secs(s.max(0) as u64));
     let begun = Instant::now();
     // A filter that is in force already may know nothing of pidfd_open(2).
     let pidfd = hull_sys::pidfd::open(child.id() as i32).ok();
-    let (out, err) = (child.stdout.take(), child.stderr.take());
-    let (out, err) = match drain(out, err, pidfd.as_ref(), &mut child, limit, begun) {
+    let (out, err) = match talk(&mut child, state, pidfd.as_ref(), limit, begun) {
         Some(text) => text,
         None => {
             // The hook may have ended between the time-out and the kill: either way it is reaped.
@@ -120,20 +120,23 @@ fn signal_words(signal: i32) -> &'static str {
     }
 }
 
-/// Reads both outputs until the hook ends; `None` when the time is over. A grandchild that keeps them open does not
-/// hold the start up.
-fn drain(
-    mut out: Option<std::process::ChildStdout>,
-    mut err: Option<std::process::ChildStderr>,
-    pidfd: Option<&std::os::fd::OwnedFd>,
-    child: &mut std::process::Child,
+/// Writes the state and reads both outputs until the hook ends; `None` when the time is over. A hook need not read its
+/// input, and a grandchild that keeps the outputs open does not hold the start up.
+fn talk(
+    child: &mut Child,
+    mut state: &[u8],
+    pidfd: Option<&OwnedFd>,
     limit: Option<Duration>,
     begun: Instant,
 ) -> Option<(String, String)> {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
     const KEPT: usize = 4096;
     /// Between two looks at a hook that can't be waited for by a descriptor.
     const LOOK: Duration = Duration::from_millis(10);
+    let (mut input, mut out, mut err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    if let Some(pipe) = &input {
+        // A pipe of this process's own. Were this refused, a hook that does not read could hold up a large state.
+        let _ = rustix::io::ioctl_fionbio(pipe, true);
+    }
     let mut texts = [Vec::new(), Vec::new()];
     let mut buf = [0; 4096];
     loop {
@@ -143,26 +146,24 @@ fn drain(
         };
         let left = if pidfd.is_none() { Some(left.map_or(LOOK, |l| l.min(LOOK))) } else { left };
         let timeout = left.map(|d| Timespec { tv_sec: d.as_secs() as i64, tv_nsec: d.subsec_nanos().into() });
-        let mut fds = Vec::with_capacity(3);
-        if let Some(o) = &out {
-            fds.push(PollFd::new(o, PollFlags::IN));
-        }
-        if let Some(e) = &err {
-            fds.push(PollFd::new(e, PollFlags::IN));
-        }
-        if let Some(p) = pidfd {
-            fds.push(PollFd::new(p, PollFlags::IN));
-        }
+        let mut fds = Vec::with_capacity(4);
+        fds.extend(input.as_ref().map(|i| PollFd::new(i, PollFlags::OUT)));
+        fds.extend(out.as_ref().map(|o| PollFd::new(o, PollFlags::IN)));
+        fds.extend(err.as_ref().map(|e| PollFd::new(e, PollFlags::IN)));
+        fds.extend(pidfd.map(|p| PollFd::new(p, PollFlags::IN)));
         if poll(&mut fds, timeout.as_ref()).is_err() {
             continue;
         }
         let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
         let mut next = |wanted: bool| wanted && ready.next().unwrap_or(false);
-        let (out_ready, err_ready) = (next(out.is_some()), next(err.is_some()));
+        let (input_ready, out_ready, err_ready) = (next(input.is_some()), next(out.is_some()), next(err.is_some()));
         let ended = match pidfd {
             Some(_) => next(true),
             None => !matches!(child.try_wait(), Ok(None)),
         };
+        if input_ready && !give(input.as_mut(), &mut state) {
+            input = None;
+        }
         if out_ready && !take(out.as_mut(), &mut buf, &mut texts[0], KEPT) {
             out = None;
         }
@@ -173,6 +174,19 @@ fn drain(
             let text = |t: &[u8]| String::from_utf8_lossy(t).into_owned();
             return Some((text(&texts[0]), text(&texts[1])));
         }
+    }
+}
+
+/// Writes what the pipe takes of the rest; whether there is more to write, to somebody who may read it.
+fn give(to: Option<&mut ChildStdin>, rest: &mut &[u8]) -> bool {
+    use std::io::ErrorKind::{Interrupted, WouldBlock};
+    let Some(to) = to else { return false };
+    match to.write(rest) {
+        Ok(n) => {
+            *rest = &rest[n..];
+            !rest.is_empty()
+        }
+        Err(e) => matches!(e.kind(), Interrupted | WouldBlock),
     }
 }
 

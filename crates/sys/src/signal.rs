@@ -40,6 +40,28 @@ pub fn end_on_request() {
     }
 }
 
+/// While it lives, writing to a pipe that nobody reads is an error and no signal. For a process with one thread.
+#[derive(Debug)]
+pub struct NoPipeSignal(libc::sighandler_t);
+
+impl NoPipeSignal {
+    /// Ignores SIGPIPE from now on.
+    #[expect(clippy::new_without_default, reason = "it changes how the process takes a signal")]
+    pub fn new() -> NoPipeSignal {
+        // SAFETY: SIG_IGN runs no code of ours.
+        NoPipeSignal(unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) })
+    }
+}
+
+impl Drop for NoPipeSignal {
+    fn drop(&mut self) {
+        if self.0 != libc::SIG_ERR {
+            // SAFETY: this is what was in force before.
+            unsafe { libc::signal(libc::SIGPIPE, self.0) };
+        }
+    }
+}
+
 /// Blocks all signals, so that they wait to be read.
 pub fn block_all() {
     let full = set_of(true);

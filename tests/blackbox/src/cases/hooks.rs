@@ -44,6 +44,9 @@ pub(crate) const CASES: &[Case] = &[
     case!(timeout, "a hook that exceeds its timeout is ended and counts as failed"),
     case!(timeout_with_children, "a hook whose own children outlive it doesn't hold up create beyond its timeout")
         .theirs("runc", "1.1.5 waits for the end of the pipe"),
+    case!(timeout_unread, "a hook that doesn't read a large state is ended at its timeout all the same")
+        .theirs("crun", "1.8.1 is ended by SIGPIPE"),
+    case!(large_state, "a hook may leave a large state unread, or read all of it, wherever it runs"),
     case!(timeout_is_enough, "a hook within its timeout is left alone"),
     case!(missing_program, "a hook whose program is missing fails create and is named"),
     case!(relative_path, "a relative hook path is refused"),
@@ -346,6 +349,33 @@ fn timeout_with_children(ctx: &Ctx) -> Done {
     slow["timeout"] = json!(1);
     ctx.bundle().set("/hooks/createRuntime", json!([slow])).try_create()?.fails()?;
     check!(!dir.join("end").exists(), "create waited for the end of what the hook began");
+    Ok(())
+}
+
+/// Annotations of more than a pipe holds.
+fn large() -> Value {
+    json!({ "large": "x".repeat(200_000) })
+}
+
+fn timeout_unread(ctx: &Ctx) -> Done {
+    let dir = ctx.host_dir("hook");
+    let mut slow = hook(&format!("sleep 8; echo x > {}/end", dir.display()));
+    slow["timeout"] = json!(1);
+    let b = ctx.bundle().set("/annotations", large()).set("/hooks/createRuntime", json!([slow]));
+    b.try_create()?.fails()?;
+    check!(!dir.join("end").exists(), "create waited for the end of the hook");
+    b.nothing_left()
+}
+
+fn large_state(ctx: &Ctx) -> Done {
+    let (b, dir) = all_kinds(ctx, "sleep 0.1; wc -c > DIR/KIND");
+    b.set("/annotations", large()).sh("true").run()?.ok()?;
+    for kind in KINDS {
+        let size = lines(&dir, kind).join("").trim().parse::<usize>().unwrap_or(0);
+        check!(size > 200_000, "{kind} was given {size} bytes");
+    }
+    let (b, _) = all_kinds(ctx, "true");
+    b.set("/annotations", large()).sh("exit 4").run()?.code(4)?;
     Ok(())
 }
 
