@@ -1,6 +1,6 @@
-//! Waiting for a process in the foreground: its terminal relayed, signals passed on.
+//! Waiting for a process in the foreground: signals passed on, and its terminal relayed (by [`crate::relay`]).
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
@@ -10,6 +10,7 @@ use hull_sys::pidfd::Ended;
 use hull_sys::signal::SignalFd;
 
 use crate::notify::Notify;
+use crate::relay::Relay;
 use crate::{Context as _, Result};
 
 /// The caller's terminal in raw mode, put back when dropped.
@@ -53,48 +54,51 @@ pub(crate) fn begin(master: Option<&OwnedFd>) {
 pub(crate) fn wait(child: &Child, master: Option<OwnedFd>, mut notify: Option<Notify>) -> Result<Ended> {
     let signals = SignalFd::all().what(|| "cannot read signals")?;
     let _raw = master.as_ref().map(|_| Raw::new());
-    let mut relay = Relay { master, input_open: true };
+    let mut relay = master.map(Relay::new);
+    let mut asked_to_end = false;
     loop {
         let mut fds = vec![
             PollFd::from_borrowed_fd(child.pidfd.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
         ];
-        let listens = usize::from(notify.is_some());
         fds.extend(notify.as_ref().map(|n| PollFd::from_borrowed_fd(n.as_fd(), PollFlags::IN)));
-        if let Some(master) = &relay.master {
-            fds.push(PollFd::from_borrowed_fd(master.as_fd(), PollFlags::IN));
-            if relay.input_open {
-                fds.push(PollFd::from_borrowed_fd(rustix::stdio::stdin(), PollFlags::IN));
-            }
-        }
+        let own = fds.len();
+        let wanted = relay.as_ref().map(|r| r.watch(&mut fds)).unwrap_or_default();
         if poll(&mut fds, None).is_err() {
             continue;
         }
-        let ready: Vec<bool> = fds.iter().map(|f| !f.revents().is_empty()).collect();
+        let happened: Vec<PollFlags> = fds.iter().map(PollFd::revents).collect();
         drop(fds);
-        if ready.get(2 + listens) == Some(&true) {
-            relay.output();
+        if relay.as_mut().is_some_and(|r| !r.move_on(&wanted, &happened[own..])) {
+            relay = None;
         }
-        if ready.get(3 + listens) == Some(&true) {
-            relay.input();
-        }
-        if let Some(n) = notify.take_if(|n| ready[2] && n.heard_ready()) {
+        if let Some(n) = notify.take_if(|n| !happened[2].is_empty() && n.heard_ready()) {
             // This process stays for as long as the program does, and hands signals on to it: it is the service's. A
             // manager that went away is no reason to end the program.
             let _ = n.tell(std::process::id() as i32);
         }
-        if ready[1] {
-            pass_on(&signals, child, relay.master.as_ref());
+        if !happened[1].is_empty() {
+            asked_to_end |= pass_on(&signals, child, relay.as_ref().map(Relay::master));
         }
-        if ready[0] {
-            relay.drain();
+        if !happened[0].is_empty() {
+            if let Some(relay) = relay {
+                relay.drain(&signals, asked_to_end);
+            }
             return crate::child::reap(child);
         }
     }
 }
 
-fn pass_on(signals: &SignalFd, child: &Child, master: Option<&OwnedFd>) {
+/// Whether a signal is one by which a process is asked to end.
+pub(crate) fn asks_to_end(signal: i32) -> bool {
+    matches!(signal, libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT)
+}
+
+/// Hands signals on to the child; whether one of them asks to end.
+fn pass_on(signals: &SignalFd, child: &Child, master: Option<&OwnedFd>) -> bool {
+    let mut asked = false;
     while let Some(signal) = signals.next() {
+        asked |= asks_to_end(signal);
         match signal {
             // Orphans that became ours; the container's process is waited for by descriptor.
             libc::SIGCHLD => reap_others(child),
@@ -109,6 +113,7 @@ fn pass_on(signals: &SignalFd, child: &Child, master: Option<&OwnedFd>) {
             other => drop(hull_sys::pidfd::send_signal(child.pidfd.as_fd(), other)),
         }
     }
+    asked
 }
 
 /// Reaps adopted children, but not the one whose status is wanted.
@@ -126,64 +131,5 @@ fn reap_others(child: &Child) {
 fn copy_size(master: &OwnedFd) {
     if let Ok(size) = tcgetwinsize(rustix::stdio::stdin()) {
         let _ = hull_sys::tty::set_size(master, size.ws_row, size.ws_col);
-    }
-}
-
-struct Relay {
-    master: Option<OwnedFd>,
-    input_open: bool,
-}
-
-impl Relay {
-    /// Copies from the container; at its end there is nothing more to relay.
-    fn output(&mut self) -> bool {
-        let Some(master) = &self.master else { return false };
-        let mut buf = [0; 8192];
-        match rustix::io::read(master, &mut buf) {
-            Ok(n) if n > 0 => {
-                write_all(rustix::stdio::stdout(), &buf[..n]);
-                true
-            }
-            // EIO: no process has the terminal open any more.
-            _ => {
-                self.master = None;
-                false
-            }
-        }
-    }
-
-    fn input(&mut self) {
-        let Some(master) = &self.master else { return };
-        let mut buf = [0; 8192];
-        match rustix::io::read(rustix::stdio::stdin(), &mut buf) {
-            Ok(n) if n > 0 => write_all(master.as_fd(), &buf[..n]),
-            _ => {
-                self.input_open = false;
-                // End of input is a character to a terminal.
-                write_all(master.as_fd(), &[4]);
-            }
-        }
-    }
-
-    /// What was printed before the end must not be lost.
-    fn drain(&mut self) {
-        while let Some(master) = &self.master {
-            let mut fds = [PollFd::from_borrowed_fd(master.as_fd(), PollFlags::IN)];
-            let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-            if !matches!(poll(&mut fds, Some(&now)), Ok(n) if n > 0) || !self.output() {
-                return;
-            }
-        }
-    }
-}
-
-fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) {
-    while !bytes.is_empty() {
-        match rustix::io::write(to, bytes) {
-            Ok(n) => bytes = &bytes[n..],
-            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
-            // The reader is gone; the program will learn of it as its own terminal fills.
-            Err(_) => return,
-        }
     }
 }

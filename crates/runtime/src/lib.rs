@@ -43,6 +43,7 @@ mod ids;
 mod listener;
 mod netdev;
 mod notify;
+mod relay;
 mod start;
 mod state;
 

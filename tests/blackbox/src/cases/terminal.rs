@@ -36,6 +36,14 @@ pub(crate) const CASES: &[Case] = &[
     case!(exec_process_terminal, "exec --process with terminal and consoleSize works"),
     case!(hangup, "closing the master sends the program a hang-up"),
     case!(userns, "a terminal works in a user namespace"),
+    case!(unread_output, "a terminal that nobody reads doesn't keep a signal from the program")
+        .theirs("crun", "1.8.1 waits in write(2)")
+        .theirs("runc", "1.1.5 waits in write(2)"),
+    case!(unread_input, "a program that doesn't read what is typed is still sent signals")
+        .theirs("crun", "1.8.1 waits in write(2)"),
+    case!(full_pipe, "a non-blocking pipe that is full is waited for without work, and all arrives")
+        .theirs("crun", "1.8.1 wants a terminal of its own")
+        .theirs("runc", "1.1.5 wants a terminal of its own"),
     case!(big_output, "a hundred kilobytes pass through the terminal"),
 ];
 
@@ -283,5 +291,64 @@ fn big_output(ctx: &Ctx) -> Done {
     let b = tty_bundle(ctx).sh("head -c 100000 /dev/zero | tr '\\0' x; echo; echo end");
     let out = Pty::new()?.run(b.call("run"), "", b"")?.ok()?;
     same!(out.out.matches('x').count(), 100_000, "bytes shown");
+    Ok(())
+}
+
+/// Sends SIGTERM, which the program is to answer with the exit code 9.
+fn ends_by_signal(mut running: crate::call::Running) -> Done {
+    crate::host::signal(running.pid(), libc::SIGTERM);
+    if wait_for("its end", 8, || matches!(running.child.try_wait(), Ok(Some(_)))).is_ok() {
+        running.wait()?.code(9)?;
+        return Ok(());
+    }
+    running.child.kill()?;
+    running.child.wait()?;
+    Err("the signal didn't reach the program".into())
+}
+
+fn unread_output(ctx: &Ctx) -> Done {
+    let b = tty_bundle(ctx).sh("trap 'kill $!; exit 9' TERM; yes & wait");
+    let pty = Pty::new()?;
+    let running = b.call("run").tty(pty.open_slave()?).spawn()?;
+    wait_for("output", 8, || rustix::io::ioctl_fionread(&pty.master).is_ok_and(|n| n > 0))?;
+    // It takes no longer to fill a terminal.
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    ends_by_signal(running)
+}
+
+fn unread_input(ctx: &Ctx) -> Done {
+    let b = tty_bundle(ctx).sh("stty raw -echo; trap 'kill $!; exit 9' TERM; echo ready; sleep 1000 & wait");
+    let pty = Pty::new()?;
+    let mut screen = Screen::new(pty.master.try_clone()?);
+    let running = b.call("run").tty(pty.open_slave()?).spawn()?;
+    screen.wait("ready", 8)?;
+    rustix::io::ioctl_fionbio(&pty.master, true)?;
+    for _ in 0..100 {
+        // More than both terminals hold; what they don't take is not typed.
+        let _ = rustix::io::write(&pty.master, &[b'x'; 4096]);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    ends_by_signal(running)
+}
+
+fn full_pipe(ctx: &Ctx) -> Done {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&write, true)?;
+    let b = tty_bundle(ctx).sh("head -c 300000 /dev/zero | tr '\\0' x; exit 5");
+    let running = b.call("run").fd(1, write).spawn()?;
+    let ticks = || -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", running.pid())).unwrap_or_default();
+        let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        fields.skip(11).take(2).filter_map(|f| f.parse::<u64>().ok()).sum()
+    };
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    let before = ticks();
+    std::thread::sleep(std::time::Duration::from_millis(1000));
+    let used = ticks() - before;
+    check!(used < 20, "hull used {used} hundredths of a second of the processor in a second");
+    let mut text = Vec::new();
+    std::io::Read::read_to_end(&mut std::fs::File::from(read), &mut text)?;
+    running.wait()?.code(5)?;
+    same!(text.iter().filter(|b| **b == b'x').count(), 300_000, "bytes that arrived");
     Ok(())
 }
