@@ -249,6 +249,12 @@ fn peek(milliseconds: u64, outside: &str) {
     let end = std::time::Instant::now() + std::time::Duration::from_millis(milliseconds);
     let mut seen = std::collections::BTreeSet::new();
     let own = std::process::id();
+    let caps = |pid: &str, set: &str| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let line = status.lines().find_map(|l| l.strip_prefix(set)).unwrap_or("0");
+        u64::from_str_radix(line.trim(), 16).unwrap_or(0)
+    };
+    let granted = caps("self", "CapBnd:");
     println!("ready");
     let _ = io::stdout().flush();
     while std::time::Instant::now() < end {
@@ -256,6 +262,10 @@ fn peek(milliseconds: u64, outside: &str) {
             let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
             if pid == own {
                 continue;
+            }
+            let rights = caps(&pid.to_string(), "CapPrm:");
+            if rights & !granted != 0 {
+                seen.insert(format!("rights {rights:x}"));
             }
             for fd in fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten() {
                 let link = fs::read_link(fd.path()).unwrap_or_default();

@@ -24,8 +24,18 @@ pub(crate) const CASES: &[Case] = &[
     case!(exec_process, "exec --process has the sets of its document"),
     case!(exec_user, "exec --user drops effective and permitted"),
     case!(net_admin_in_own_net, "CAP_NET_ADMIN governs the container's own network namespace"),
+    case!(created, "a process that waits for start has the program's capabilities alone, and noNewPrivileges"),
     case!(securebits, "securebits are clear"),
 ];
+
+fn created(ctx: &Ctx) -> Done {
+    let c = ctx.bundle().set("/process/noNewPrivileges", json!(true)).create()?;
+    let status = std::fs::read_to_string(format!("/proc/{}/status", c.pid()?))?;
+    let of = |key: &str| status.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix(':')).unwrap_or_default().trim();
+    let want = format!("{:016x}", AUDIT_WRITE | KILL | NET_BIND);
+    same!([of("CapPrm"), of("CapEff"), of("CapBnd"), of("NoNewPrivs")], [want.as_str(), &want, &want, "1"], "rights");
+    Ok(())
+}
 
 const STATUS: [&str; 2] = ["/bin/cat", "/proc/self/status"];
 

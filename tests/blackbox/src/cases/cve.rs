@@ -20,6 +20,11 @@ pub(crate) const CASES: &[Case] = &[
     case!(cve_2016_9962_peek_at_exec, "a process of the container sees no descriptor and no executable of exec's")
         .limit(40)
         .alone(),
+    case!(cve_2016_9962_rights_at_exec, "no process that exec adds is ever seen with more rights than the container's")
+        .theirs("runc", "1.1.5 shows it with all of root's")
+        .theirs("crun", "1.8.1 shows it with all of root's")
+        .limit(40)
+        .alone(),
     case!(cve_2019_5736_exec_proc_self_exe, "exec of /proc/self/exe doesn't make the runtime writable from inside"),
     case!(cve_2019_5736_run_proc_self_exe, "a program that is /proc/self/exe doesn't make the runtime writable"),
     case!(cve_2019_16884_proc_over_volume, "a /proc that isn't procfs is noticed when a label or a process attribute is written")
@@ -119,7 +124,8 @@ fn cve_2016_8867_ambient_for_user(ctx: &Ctx) -> Done {
     Ok(())
 }
 
-fn cve_2016_9962_peek_at_exec(ctx: &Ctx) -> Done {
+/// What a container with these rights sees of the processes that exec adds meanwhile.
+fn peek_at_exec(ctx: &Ctx) -> Result<String, Stop> {
     let canary = Canary::new(ctx);
     let all = &["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"][..];
     let b = ctx.bundle().probe(&["peek", "4000", canary.dir.to_str().unwrap()]);
@@ -129,7 +135,18 @@ fn cve_2016_9962_peek_at_exec(ctx: &Ctx) -> Done {
         c.exec(&["/bin/true"])?.ok()?;
     }
     wait_for("the end of the probe", 25, || c.status().is_ok_and(|s| s == "stopped"))?;
-    for line in c.out().lines() {
+    Ok(c.out())
+}
+
+fn cve_2016_9962_rights_at_exec(ctx: &Ctx) -> Done {
+    let seen = peek_at_exec(ctx)?;
+    let rights: Vec<&str> = seen.lines().filter(|line| line.starts_with("rights")).collect();
+    check!(rights.is_empty(), "processes were seen with {rights:?}");
+    Ok(())
+}
+
+fn cve_2016_9962_peek_at_exec(ctx: &Ctx) -> Done {
+    for line in peek_at_exec(ctx)?.lines() {
         check!(!line.starts_with("escape"), "a descriptor led to the host: {line}");
         check!(!line.starts_with("writable") || line.contains("busybox") || line.contains("probe"), "{line}");
     }

@@ -61,6 +61,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(umask, "user.umask is set"),
     case!(umask_default, "without user.umask it is 022"),
     case!(keyring_is_new, "the container has a session keyring of its own"),
+    case!(keyring_of_exec, "a process of exec has the container's session keyring, not the caller's"),
     case!(keyring_is_inherited, "--no-new-keyring keeps the caller's session keyring"),
     case!(personality, "personality LINUX32 makes uname say i686")
         .theirs("runc", "1.1.5 has no personality"),
@@ -443,6 +444,16 @@ fn keyring_is_new(ctx: &Ctx) -> Done {
     if own == "-1" {
         skip!("the kernel has no keyrings");
     }
+    check!(theirs != own, "the session keyring is the caller's, {own}");
+    Ok(())
+}
+
+fn keyring_of_exec(ctx: &Ctx) -> Done {
+    let own = ctx.program(ctx.base.join("bin/hull-probe")).args(&["keyring"]).run()?.ok()?.field("id")?;
+    if own == "-1" {
+        skip!("the kernel has no keyrings");
+    }
+    let theirs = ctx.bundle().up()?.exec(&["/bin/hull-probe", "keyring"])?.ok()?.field("id")?;
     check!(theirs != own, "the session keyring is the caller's, {own}");
     Ok(())
 }
