@@ -61,7 +61,8 @@ pub(crate) const CASES: &[Case] = &[
     case!(umask, "user.umask is set"),
     case!(umask_default, "without user.umask it is 022"),
     case!(keyring_is_new, "the container has a session keyring of its own"),
-    case!(keyring_of_exec, "a process of exec has the container's session keyring, not the caller's"),
+    case!(keyring_of_exec, "a process of exec has the container's session keyring, not the caller's")
+        .theirs("crun", "1.8.1 leaves it the caller's"),
     case!(keyring_is_inherited, "--no-new-keyring keeps the caller's session keyring"),
     case!(personality, "personality LINUX32 makes uname say i686")
         .theirs("runc", "1.1.5 has no personality"),
