@@ -14,7 +14,7 @@ use crate::{Context as _, Error, Result, Runtime, cgroup_error};
 
 /// How long a killed process takes to disappear, mostly.
 const FIRST_LOOK: Duration = Duration::from_millis(200);
-/// How long a killed process may take to disappear.
+/// How long a killed process may take to disappear, and with `force` another command to let go of the container.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Runtime {
@@ -26,7 +26,7 @@ impl Runtime {
     /// Where it runs and `force` is not given, and where something can't be removed.
     pub fn delete(&self, id: &str, force: bool) -> Result<()> {
         check_id(id)?;
-        let dir = match Dir::open(self, id) {
+        let dir = match Dir::open_within(self, id, force.then_some(PATIENCE)) {
             Err(_) if force && !self.root.join(id).exists() => return Ok(()),
             other => other?,
         };

@@ -8,8 +8,10 @@ use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use hull_spec::Spec;
@@ -126,42 +128,66 @@ impl Dir {
         let path = runtime.root.join(id);
         let mut builder = fs::DirBuilder::new();
         builder.mode(0o700);
-        let made = match builder.create(&path) {
+        let mut make = || match builder.recursive(false).create(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
                 let root = builder.recursive(true).create(&runtime.root);
                 root.what(|| format!("cannot make the state directory \"{}\"", runtime.root.display()))?;
-                builder.recursive(false).create(&path)
+                builder.recursive(false).create(&path).what(|| format!("cannot make \"{}\"", path.display()))
             }
-            other => other,
-        };
-        match made {
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
                 Err(Error::new(format!("container with given ID already exists: \"{id}\"")))
             }
-            other => {
-                other.what(|| format!("cannot make \"{}\"", path.display()))?;
-                Dir::lock(path)
+            other => other.what(|| format!("cannot make \"{}\"", path.display())),
+        };
+        loop {
+            make()?;
+            // A `delete` may take the new directory, which has no state yet, before it is locked.
+            if let Some(dir) = Dir::lock(&path, None)? {
+                return Ok(dir);
             }
         }
     }
 
-    /// Opens and locks the directory of an existing container.
+    /// Opens and locks the directory of an existing container, however long another command holds it.
     pub(crate) fn open(runtime: &Runtime, id: &str) -> Result<Dir> {
-        check_id(id)?;
-        let path = runtime.root.join(id);
-        if !path.is_dir() {
-            return Err(missing(id));
-        }
-        let dir = Dir::lock(path)?;
-        // Whoever held the lock before may have deleted it.
-        if dir.path.is_dir() { Ok(dir) } else { Err(missing(id)) }
+        Dir::open_within(runtime, id, None)
     }
 
-    fn lock(path: PathBuf) -> Result<Dir> {
+    /// The same, with an end to the wait for another command.
+    pub(crate) fn open_within(runtime: &Runtime, id: &str, patience: Option<Duration>) -> Result<Dir> {
+        check_id(id)?;
+        let path = runtime.root.join(id);
+        loop {
+            if let Some(dir) = Dir::lock(&path, patience)? {
+                return Ok(dir);
+            }
+            if !path.is_dir() {
+                return Err(missing(id));
+            }
+        }
+    }
+
+    /// Locks a directory; `None` where it is not there, or no longer once it is locked: whoever held the lock before
+    /// may have deleted it, and another of the same name may be there by now.
+    fn lock(path: &Path, patience: Option<Duration>) -> Result<Option<Dir>> {
         let shown = || format!("cannot lock \"{}\"", path.display());
-        let fd = rustix::fs::open(&path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).what(shown)?;
-        rustix::fs::flock(&fd, FlockOperation::LockExclusive).what(shown)?;
-        Ok(Dir { path, fd })
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = match rustix::fs::open(path, flags, Mode::empty()) {
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+            other => other.what(shown)?,
+        };
+        match patience {
+            None => rustix::fs::flock(&fd, FlockOperation::LockExclusive).what(shown)?,
+            Some(patience) => lock_within(&fd, patience).map_err(|e| e.during(&shown()))?,
+        }
+        let held = rustix::fs::fstat(&fd).what(shown)?;
+        match rustix::fs::stat(path) {
+            Ok(there) if (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino) => {
+                Ok(Some(Dir { path: path.to_owned(), fd }))
+            }
+            Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(e) => Err(e).what(shown),
+        }
     }
 
     /// Writes a file whole or not at all.
@@ -218,6 +244,37 @@ impl AsFd for Dir {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Waits for a lock for so long, and tells who holds it where that was in vain.
+fn lock_within(fd: &OwnedFd, patience: Duration) -> Result<()> {
+    const PAUSE: Duration = Duration::from_millis(5);
+    let end = Instant::now() + patience;
+    loop {
+        match rustix::fs::flock(fd, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) if Instant::now() < end => std::thread::sleep(PAUSE),
+            Err(Errno::WOULDBLOCK) => {
+                let holder = rustix::fs::fstat(fd).ok().and_then(|st| holder(st.st_ino));
+                let holder = holder.map_or_else(|| "another process".into(), |pid| format!("process {pid}"));
+                return Err(Error::new(format!("{holder} has held the lock for {} s", patience.as_secs())));
+            }
+            other => return other.what(|| "flock"),
+        }
+    }
+}
+
+/// Who holds a lock on the file of this number, as /proc/locks tells:
+/// `1: FLOCK  ADVISORY  WRITE 1234 00:1c:5678 0 EOF`, where a process that waits has `->` after the first field.
+fn holder(inode: u64) -> Option<u32> {
+    let table = fs::read_to_string("/proc/locks").ok()?;
+    let mut rows = table.lines().map(|l| l.split_ascii_whitespace().skip(1).collect::<Vec<_>>());
+    let row = rows.find(|f| f.first() == Some(&"FLOCK") && f.get(4).is_some_and(|n| ends_in(n, inode)))?;
+    row.get(3)?.parse().ok()
+}
+
+/// The device in "00:1c:5678" is not compared: for some file systems it isn't what stat(2) tells.
+fn ends_in(number: &str, inode: u64) -> bool {
+    number.rsplit(':').next().and_then(|n| n.parse().ok()) == Some(inode)
 }
 
 /// Engines look for these words.
@@ -489,6 +546,44 @@ mod tests {
         first.remove().unwrap();
         assert!(runtime.status("x").unwrap_err().to_string().contains("does not exist"));
         fs::remove_dir(root).unwrap();
+    }
+
+    #[test]
+    fn a_directory_deleted_while_another_waits_is_not_taken() {
+        let root = std::env::temp_dir().join(format!("hull-waits-{}", std::process::id()));
+        let runtime = Runtime::new(&root);
+        let first = Dir::create(&runtime, "x").unwrap();
+        let old = rustix::fs::fstat(&first).unwrap().st_ino;
+        let waits = |root: PathBuf| std::thread::spawn(move || {
+            let dir = Dir::open(&Runtime::new(root), "x")?;
+            Ok::<_, Error>(rustix::fs::fstat(&dir).unwrap().st_ino)
+        });
+        let one = waits(root.clone());
+        // Until it waits for the lock.
+        let inode = format!(":{old} ");
+        while !fs::read_to_string("/proc/locks").unwrap().lines().any(|l| l.contains("->") && l.contains(&inode)) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // Another of the same name takes the place, by a rename so that the number is not the old one's.
+        fs::create_dir(root.join("other")).unwrap();
+        let new = rustix::fs::stat(root.join("other")).unwrap().st_ino;
+        fs::remove_dir(root.join("x")).unwrap();
+        fs::rename(root.join("other"), root.join("x")).unwrap();
+        drop(first);
+        assert_eq!(one.join().unwrap().unwrap(), new);
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn a_lock_that_is_not_given_up_has_a_holder() {
+        let root = std::env::temp_dir().join(format!("hull-held-{}", std::process::id()));
+        let runtime = Runtime::new(&root);
+        let held = Dir::create(&runtime, "x").unwrap();
+        let error = Dir::open_within(&runtime, "x", Some(Duration::from_millis(20))).unwrap_err().to_string();
+        assert!(error.contains("cannot lock") && error.contains(&format!("process {}", std::process::id())), "{error}");
+        drop(held);
+        Dir::open_within(&runtime, "x", Some(Duration::ZERO)).unwrap();
+        fs::remove_dir_all(root).unwrap();
     }
 
     #[test]
