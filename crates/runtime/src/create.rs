@@ -62,7 +62,7 @@ impl Drop for Launched<'_> {
         if let Some(talk) = self.talk.take() {
             talk.abandon();
         }
-        if let Some(cgroup) = &self.state.cgroup
+        if let Some(cgroup) = self.state.own_cgroup()
             && let Err(e) = cgroup.kill_all().and_then(|()| cgroup.delete())
         {
             self.runtime.warn(&format!("cannot clean up: {e}"));
@@ -101,6 +101,10 @@ impl Runtime {
             plan.root = RootSource::Host(launched.overlay(overlay)?);
         }
         let entry = launched.make_cgroup()?;
+        if !plan.asks_nothing() {
+            // Much may happen before the process is on record, hooks for one; until then the cgroup tells of it.
+            launched.dir()?.save(&launched.state)?;
+        }
         if plan.mounts.iter().any(|m| m.kind.starts_with("cgroup")) {
             let cgroup = launched.state.cgroup.clone().unwrap_or_default();
             plan.hierarchies = hierarchies(&cgroup.places(&host).map_err(cgroup_error)?);
@@ -232,10 +236,11 @@ impl<'a> Launched<'a> {
     /// Makes the state directory and writes into it what may come to exist.
     fn begin(runtime: &'a Runtime, spec: Spec, state: State) -> Result<Launched<'a>> {
         let dir = Dir::create(runtime, &state.id)?;
-        let launched = Launched { runtime, state, spec, dir: Some(dir), talk: None, notify: None, hooks_began: Cell::new(false) };
+        let mut launched = Launched { runtime, state, spec, dir: Some(dir), talk: None, notify: None, hooks_began: Cell::new(false) };
         if runtime.notify_socket.is_some() {
             crate::notify::make_directory(&launched.dir()?.path)?;
         }
+        launched.state.cgroup_planned = launched.state.cgroup.is_some();
         launched.dir()?.save(&launched.state)?;
         Ok(launched)
     }
@@ -253,6 +258,7 @@ impl<'a> Launched<'a> {
         let Some(mut cgroup) = self.state.cgroup.take() else { return Ok(Entry::default()) };
         let resources = self.spec.linux().resources.clone().unwrap_or_default();
         let fresh = cgroup.create(&resources).map_err(cgroup_error)?;
+        self.state.cgroup_planned = false;
         let entry = |later| -> hull_cgroup::Result<Entry> {
             Ok(Entry { v2: cgroup.enter_fd()?, v1: cgroup.task_files()?, later })
         };

@@ -3,8 +3,9 @@
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use hull_cgroup::Cgroup;
 use hull_jail::hooks::Surroundings;
 use hull_sys::mountinfo::Mount;
 
@@ -53,9 +54,18 @@ impl Runtime {
     /// Undoes all that a container is, whatever of it there is.
     pub(crate) fn destroy(&self, dir: Dir, state: &State) -> Result<()> {
         self.end(state)?;
-        if let Some(cgroup) = &state.cgroup {
-            cgroup.kill_all().map_err(cgroup_error)?;
-            cgroup.delete().map_err(cgroup_error)?;
+        match &state.cgroup {
+            // A crash left no word of it: if it was made, its only process ends with hull.
+            Some(cgroup) if state.cgroup_planned => {
+                if emptied(cgroup) {
+                    cgroup.delete().map_err(cgroup_error)?;
+                }
+            }
+            Some(cgroup) => {
+                cgroup.kill_all().map_err(cgroup_error)?;
+                cgroup.delete().map_err(cgroup_error)?;
+            }
+            None => {}
         }
         let spec = dir.spec();
         unmount(state)?;
@@ -109,6 +119,18 @@ impl Runtime {
             Ok(())
         } else {
             Err(Error::new(format!("process {} does not end though it was killed", state.pid)))
+        }
+    }
+}
+
+/// Whether no process is in a cgroup and below, now or in a moment.
+fn emptied(cgroup: &Cgroup) -> bool {
+    let end = Instant::now() + FIRST_LOOK;
+    loop {
+        match cgroup.pids(true) {
+            Ok(pids) if pids.is_empty() => return true,
+            Ok(_) if Instant::now() < end => std::thread::sleep(Duration::from_millis(5)),
+            _ => return false,
         }
     }
 }

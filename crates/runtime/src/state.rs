@@ -58,6 +58,9 @@ pub struct State {
     /// Its cgroup.
     #[serde(default)]
     pub cgroup: Option<hull_cgroup::Cgroup>,
+    /// Whether that cgroup is only meant to be made: what lives in it by then is another's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cgroup_planned: bool,
     /// Where it has no mount namespace of its own, the numbers of the mounts at and below its root that were there
     /// before it, and are not its to undo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -339,6 +342,11 @@ impl State {
         self.pid > 0 && start_time(self.pid) == Some(self.start_time)
     }
 
+    /// The cgroup, if it has one and it was made.
+    pub(crate) fn own_cgroup(&self) -> Option<&hull_cgroup::Cgroup> {
+        self.cgroup.as_ref().filter(|c| !self.cgroup_planned && !c.is_empty())
+    }
+
     /// A descriptor of the first process, surely that one.
     pub(crate) fn process(&self) -> Result<OwnedFd> {
         let gone = || Error::new("container not running");
@@ -412,8 +420,8 @@ impl Runtime {
     /// Where there is no such container or its cgroup can't be read.
     pub fn processes(&self, id: &str) -> Result<Vec<i32>> {
         let (state, _) = self.status(id)?;
-        match &state.cgroup {
-            Some(cgroup) if !cgroup.is_empty() => cgroup.pids(true).map_err(crate::cgroup_error),
+        match state.own_cgroup() {
+            Some(cgroup) => cgroup.pids(true).map_err(crate::cgroup_error),
             _ => Ok(if state.alive() { vec![state.pid] } else { vec![] }),
         }
     }
@@ -426,8 +434,7 @@ impl Runtime {
         let dir = Dir::open(self, id)?;
         let state = dir.state()?;
         let status = state.status(&dir.path);
-        let cgroup = state.cgroup.as_ref().filter(|c| !c.is_empty());
-        let Some(cgroup) = cgroup else { return Err(Error::new("container has no cgroup to freeze")) };
+        let Some(cgroup) = state.own_cgroup() else { return Err(Error::new("container has no cgroup to freeze")) };
         match (frozen, status) {
             (true, Status::Running | Status::Created) => cgroup.freeze().map_err(crate::cgroup_error),
             (false, Status::Paused) => cgroup.thaw().map_err(crate::cgroup_error),
@@ -446,8 +453,7 @@ impl Runtime {
         if state.status(&dir.path) == Status::Stopped {
             return Err(Error::new("container not running: cannot update its limits"));
         }
-        let cgroup = state.cgroup.as_ref().filter(|c| !c.is_empty());
-        let Some(cgroup) = cgroup else { return Err(Error::new("container has no cgroup to update")) };
+        let Some(cgroup) = state.own_cgroup() else { return Err(Error::new("container has no cgroup to update")) };
         let notes = cgroup.update(resources).map_err(crate::cgroup_error)?;
         self.note(&notes);
         Ok(())
@@ -467,8 +473,7 @@ impl Runtime {
         if status == Status::Stopped {
             return Err(Error::new(format!("container with id {id} is not running")));
         }
-        let cgroup = state.cgroup.as_ref().filter(|c| !c.is_empty());
-        cgroup.ok_or_else(|| Error::new("container has no cgroup"))?.stats().map_err(crate::cgroup_error)
+        state.own_cgroup().ok_or_else(|| Error::new("container has no cgroup"))?.stats().map_err(crate::cgroup_error)
     }
 
     /// Sends a signal to the first process, or with `all` to every process where they share hull's PID namespace.
@@ -505,7 +510,7 @@ impl Runtime {
     }
 
     fn signal_all(&self, state: &State, signal: i32) -> Result<usize> {
-        let Some(cgroup) = state.cgroup.as_ref().filter(|c| !c.is_empty() && c.exists()) else { return Ok(0) };
+        let Some(cgroup) = state.own_cgroup().filter(|c| c.exists()) else { return Ok(0) };
         if signal == libc::SIGKILL {
             let count = cgroup.pids(true).map_err(crate::cgroup_error)?.len();
             cgroup.kill_all().map_err(crate::cgroup_error)?;

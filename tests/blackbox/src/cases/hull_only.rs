@@ -60,6 +60,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(completion, "completion prints a script for bash, zsh and fish"),
     case!(man, "man prints a page"),
     case!(errors_name_the_field, "errors name the field by its path in config.json"),
+    case!(cgroup_of_another, "what took the cgroup that a crashed create never made survives delete --force"),
     case!(unmounts_its_own, "without a mount namespace, what a container mounted goes with it, and nothing else does"),
     case!(host_root_without_namespace, "a root of / without a mount namespace is refused, and the host's mounts stay"),
     case!(error_once, "an error is one line on standard error"),
@@ -768,5 +769,36 @@ fn host_root_without_namespace(ctx: &Ctx) -> Done {
     let b = on_the_hosts_mounts(ctx.bundle()).set("/root", json!({ "path": "/", "readonly": false }));
     b.refused(&["root.path"])?;
     same!(host::mounts("self").len(), before, "mounts");
+    Ok(())
+}
+
+fn cgroup_of_another(ctx: &Ctx) -> Done {
+    ours(ctx)?;
+    let c = ctx.bundle().sh("exit 0").up()?;
+    c.wait("stopped")?;
+    // As a crash between its first two steps leaves it.
+    let path = ctx.root.join(&c.id).join("state.json");
+    let mut state: Value = serde_json::from_slice(&fs::read(&path)?)?;
+    check!(state.get("cgroupPlanned").is_none(), "the cgroup of a container is only planned");
+    (state["pid"], state["startTime"], state["cgroupPlanned"]) = (json!(0), json!(0), json!(true));
+    fs::write(&path, state.to_string())?;
+    let groups = host::cgroups_named(&c.id);
+    check!(!groups.is_empty(), "no cgroup");
+    let other = ctx.program("/bin/sleep").arg("100").spawn()?;
+    for group in &groups {
+        fs::write(group.join("cgroup.procs"), other.pid().to_string())?;
+    }
+    c.delete_force()?;
+    check!(host::alive(other.pid()), "another's process was killed");
+    check!(!ctx.root.join(&c.id).exists(), "the state directory is left");
+    host::signal(other.pid(), libc::SIGKILL);
+    other.wait()?;
+    wait_for("the cgroups to be removable", 2, || groups.iter().all(|g| !g.exists() || fs::remove_dir(g).is_ok()))?;
+    // An empty one goes.
+    let c = ctx.bundle().sh("exit 0").up()?;
+    c.wait("stopped")?;
+    fs::write(ctx.root.join(&c.id).join("state.json"), state.to_string().replace(state["id"].as_str().unwrap(), &c.id))?;
+    c.delete_force()?;
+    check!(host::cgroups_named(&c.id).is_empty(), "an empty cgroup is left");
     Ok(())
 }
