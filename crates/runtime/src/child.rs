@@ -289,6 +289,14 @@ pub(crate) fn write_pid(path: &Path, pid: i32) -> Result<()> {
     let mut temporary = std::ffi::OsString::from(".");
     temporary.push(name);
     let temporary = path.with_file_name(temporary);
-    std::fs::write(&temporary, pid.to_string()).what(shown)?;
+    // What lies there may be another's link, to be replaced and not followed.
+    match std::fs::remove_file(&temporary) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).what(shown),
+        _ => {}
+    }
+    let mut options = std::fs::OpenOptions::new();
+    std::os::unix::fs::OpenOptionsExt::mode(options.write(true).create_new(true), 0o644);
+    let mut file = options.open(&temporary).what(shown)?;
+    std::io::Write::write_all(&mut file, pid.to_string().as_bytes()).what(shown)?;
     std::fs::rename(&temporary, path).what(shown)
 }

@@ -61,6 +61,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(man, "man prints a page"),
     case!(errors_name_the_field, "errors name the field by its path in config.json"),
     case!(cgroup_of_another, "what took the cgroup that a crashed create never made survives delete --force"),
+    case!(pid_file_beside_link, "a link at the pid file's temporary name isn't followed"),
     case!(unmounts_its_own, "without a mount namespace, what a container mounted goes with it, and nothing else does"),
     case!(host_root_without_namespace, "a root of / without a mount namespace is refused, and the host's mounts stay"),
     case!(error_once, "an error is one line on standard error"),
@@ -800,5 +801,19 @@ fn cgroup_of_another(ctx: &Ctx) -> Done {
     fs::write(ctx.root.join(&c.id).join("state.json"), state.to_string().replace(state["id"].as_str().unwrap(), &c.id))?;
     c.delete_force()?;
     check!(host::cgroups_named(&c.id).is_empty(), "an empty cgroup is left");
+    Ok(())
+}
+
+fn pid_file_beside_link(ctx: &Ctx) -> Done {
+    use std::os::unix::fs::PermissionsExt;
+    ours(ctx)?;
+    let dir = ctx.host_dir("pids");
+    let other = ctx.host_file("other", "kept");
+    symlink(&other, dir.join(".pid"))?;
+    let b = ctx.bundle();
+    b.call("run").arg("--pid-file").arg(dir.join("pid")).run()?.ok()?;
+    same!(fs::read_to_string(other)?, "kept", "the file that the link leads to");
+    let pid = fs::symlink_metadata(dir.join("pid"))?;
+    same!((pid.is_file(), pid.permissions().mode() & 0o7777), (true, 0o644), "the pid file's kind and mode");
     Ok(())
 }
