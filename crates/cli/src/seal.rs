@@ -49,7 +49,12 @@ fn view() -> std::io::Result<OwnedFd> {
 
 /// A copy that nobody can change.
 fn copy(own: OwnedFd) -> std::io::Result<OwnedFd> {
-    let memory = rustix::fs::memfd_create("hull", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Where vm.memfd_noexec is 1, only a file made for it can be executed; before Linux 6.3 there is no such flag.
+    let memory = match rustix::fs::memfd_create("hull", flags | MemfdFlags::EXEC) {
+        Err(rustix::io::Errno::INVAL) => rustix::fs::memfd_create("hull", flags)?,
+        other => other?,
+    };
     let mut file = std::fs::File::from(memory);
     std::io::copy(&mut std::fs::File::from(own), &mut file)?;
     rustix::fs::fcntl_add_seals(&file, SEALS)?;

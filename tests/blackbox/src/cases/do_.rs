@@ -70,6 +70,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(as_user_without_runtime_dir, "an ordinary user needs no XDG_RUNTIME_DIR"),
     case!(as_user_foreign_state, "a state directory in /tmp that another user made is refused"),
     case!(userns_forbidden, "where user namespaces are forbidden, the error names the sysctl"),
+    case!(memfd_noexec, "an ordinary user can use it where files in memory aren't executable by default"),
     case!(set_uid, "a set-uid program gives an ordinary user nothing"),
 ];
 
@@ -678,5 +679,22 @@ fn userns_forbidden(ctx: &Ctx) -> Done {
     let call = user_call(ctx, &[])?.args(&["/bin/echo", "ran"]).pre(forbid_userns);
     let out = call.run()?.fails()?.names(&["user.max_user_namespaces"])?;
     check!(!out.out.contains("ran"), "it ran");
+    Ok(())
+}
+
+fn memfd_noexec(ctx: &Ctx) -> Done {
+    // For the directories that an ordinary user needs.
+    user_call(ctx, &[])?;
+    let sysctl = "/proc/sys/vm/memfd_noexec";
+    if !PathBuf::from(sysctl).exists() {
+        skip!("no sysctl vm.memfd_noexec");
+    }
+    let script = format!(
+        "echo 1 > {sysctl} && exec setpriv --reuid 1000 --regid 1000 --clear-groups {} do -- /bin/echo ran",
+        ctx.runtime.display()
+    );
+    let call = ctx.program("/usr/bin/unshare").args(&["--pid", "--fork", "--mount-proc", "/bin/sh", "-c", &script]);
+    let out = call.env("XDG_RUNTIME_DIR", ctx.dir.join("rootless")).cwd("/").run()?.ok()?;
+    same!(out.line(), "ran", "output: {}", out.text());
     Ok(())
 }
