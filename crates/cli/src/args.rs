@@ -637,11 +637,11 @@ pub(crate) struct Do {
     #[arg(long, value_name = "DIR")]
     pub(crate) rootfs: Option<PathBuf>,
 
-    /// Host path that the program may write to (repeatable)
+    /// Host path that the program may write to, and whose sockets and pipes it can use (repeatable)
     #[arg(long, value_name = "PATH")]
     pub(crate) rw: Vec<PathBuf>,
 
-    /// Host path that the program may read (repeatable)
+    /// Host path that the program may read; who listens at a socket below it can be talked to (repeatable)
     #[arg(long, value_name = "PATH")]
     pub(crate) ro: Vec<PathBuf>,
 
@@ -669,7 +669,7 @@ pub(crate) struct Do {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
     pub(crate) pids: Option<i64>,
 
-    /// Network of the program: only its own loopback, or the host's
+    /// Network of the program: only its own loopback, or the host's, with all abstract sockets of the host
     #[arg(long, value_name = "NETWORK", default_value = "none")]
     pub(crate) net: Net,
 

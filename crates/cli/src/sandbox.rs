@@ -221,6 +221,12 @@ fn mounts(c: &args::Do) -> Result<Vec<Mount>> {
 fn bind(path: &Path, writable: bool) -> Result<Mount> {
     let option = if writable { "--rw" } else { "--ro" };
     let full = path.canonicalize().what(|| format!("{option}: cannot open \"{}\"", path.display()))?;
+    if full == Path::new("/") {
+        return Err(Error::new(format!(
+            "{option}: \"/\" would take the place of all that the sandbox has of its own, /proc, /dev and /run too: name what \
+             the program needs below it"
+        )));
+    }
     let source = text(option, full.as_os_str())?;
     let options = strings(if writable { &["rbind", "rnodev"] } else { &["rbind", "rro", "rnodev"] });
     Ok(Mount { destination: full, kind: "bind".into(), source, options, ..Mount::default() })

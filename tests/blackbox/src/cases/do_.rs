@@ -23,6 +23,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(rw, "--rw lets writes through, below that path alone"),
     case!(ro, "--ro makes a path read-only"),
     case!(rw_missing, "--rw of a missing path is an error that names it"),
+    case!(host_root_bound, "--rw and --ro of / are refused by name"),
     case!(cwd, "the current directory is kept"),
     case!(env, "the environment is kept, and --env adds to it"),
     case!(hostname, "--hostname is seen inside alone"),
@@ -214,6 +215,16 @@ fn ro(ctx: &Ctx) -> Done {
 
 fn rw_missing(ctx: &Ctx) -> Done {
     sh(ctx, &["--rw", "/no/such/path"], "true")?.fails()?.names(&["/no/such/path"])?;
+    Ok(())
+}
+
+fn host_root_bound(ctx: &Ctx) -> Done {
+    for option in ["--rw", "--ro"] {
+        for path in ["/", "/usr/.."] {
+            let out = sh(ctx, &[option, path], "echo ran")?.fails()?.names(&[&format!("{option}: ")])?;
+            check!(out.out.is_empty(), "it ran");
+        }
+    }
     Ok(())
 }
 
