@@ -15,9 +15,10 @@ use crate::args::{self, Net, Tty};
 const FRESH: [&str; 4] = ["/proc", "/sys", "/dev", "/run"];
 
 pub(crate) fn run(runtime: &Runtime, c: &args::Do) -> Result<i32> {
-    let id = format!("do-{}", std::process::id());
+    let id = id();
     let mut bundle = Bundle::new("/");
     bundle.foreground = true;
+    bundle.ends_with_caller = true;
     bundle.isolation.clone_from(&c.setup.isolation);
     bundle.preserve_fds = c.setup.preserve_fds;
     bundle.no_pivot = c.setup.no_pivot;
@@ -45,6 +46,12 @@ pub(crate) fn run(runtime: &Runtime, c: &args::Do) -> Result<i32> {
     runtime.no_cgroups |= spec.linux.as_ref().is_none_or(|l| l.resources.is_none());
     bundle.config = Source::Given(Box::new(spec));
     runtime.run(&id, &bundle, false, false)
+}
+
+/// A name that no other sandbox has: one of this process's number may be left of a hull that was killed.
+fn id() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("do-{}-{:x}", std::process::id(), now.as_nanos())
 }
 
 fn base(c: &args::Do) -> Result<PathBuf> {

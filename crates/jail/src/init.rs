@@ -167,17 +167,28 @@ impl Init<'_> {
         if plan.asks_nothing() {
             // The parent's word was sent ahead: this process is on record, and its limits are in force.
             self.wait()?;
-            hull_sys::prctl::set_parent_death_signal(0).what(|| "prctl")?;
+            self.settle_parent()?;
             if self.gate.is_some() {
                 self.sync.ask(&Ask::Ready)?;
             }
         } else {
             // From here on the parent may end without this process ending: it waits for `start`.
-            hull_sys::prctl::set_parent_death_signal(0).what(|| "prctl")?;
+            self.settle_parent()?;
             self.sync.ask(&Ask::Ready)?;
             self.wait()?;
         }
         Ok(Ready { program, strings, pid: own_pid.unwrap_or(0) })
+    }
+
+    /// Lets the parent end without this process, or binds it to the parent for good.
+    fn settle_parent(&self) -> Result<()> {
+        let signal = if self.plan.ends_with_parent { libc::SIGKILL } else { 0 };
+        // The change of user has undone what was set before.
+        hull_sys::prctl::set_parent_death_signal(signal).what(|| "prctl")?;
+        match self.plan.ends_with_parent && self.sync.is_closed()? {
+            true => Err(Error::new("the runtime is gone")),
+            false => Ok(()),
+        }
     }
 
     /// Waits for the parent's word.

@@ -150,6 +150,20 @@ impl Sync {
         }
     }
 
+    /// Whether the other side is gone and nothing of it is left to be read.
+    ///
+    /// # Errors
+    /// Those of recv(2).
+    pub(crate) fn is_closed(&self) -> Result<bool> {
+        use rustix::net::RecvFlags;
+        match rustix::net::recv(&self.0, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Ok((n, _)) => Ok(n == 0),
+            Err(rustix::io::Errno::AGAIN) => Ok(false),
+            Err(rustix::io::Errno::CONNRESET) => Ok(true),
+            Err(e) => Err(e).what(|| "cannot hear the other process"),
+        }
+    }
+
     fn send(&self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
         hull_sys::socket::send(self.0.as_fd(), bytes, fds).map(drop).what(|| "cannot speak to the other process")
     }

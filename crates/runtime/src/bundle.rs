@@ -43,6 +43,8 @@ pub struct Bundle {
     pub overlay: Option<HostOverlay>,
     /// The caller relays the terminal itself.
     pub foreground: bool,
+    /// The container is killed where the caller ends without a word.
+    pub ends_with_caller: bool,
 }
 
 impl Bundle {
@@ -60,6 +62,7 @@ impl Bundle {
             isolation: None,
             overlay: None,
             foreground: false,
+            ends_with_caller: false,
         }
     }
 }

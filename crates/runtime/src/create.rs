@@ -203,6 +203,7 @@ impl Runtime {
             extra_env,
             rootless: self.rootless,
             debug: self.verbose,
+            ends_with_parent: bundle.ends_with_caller,
         };
         let mut plan = Plan::new(&spec, process, filter, options, &mut warnings)?;
         warnings.iter().for_each(|w| self.warn(w));

@@ -169,6 +169,8 @@ pub struct Plan {
     pub net_devices: Vec<(String, String)>,
     /// SELinux context of mounts: the mount option that carries it, and the context.
     pub mount_label: Option<(&'static str, String)>,
+    /// Whether the container is to be killed when the parent ends.
+    pub ends_with_parent: bool,
     /// The process.
     pub process: ProcessPlan,
 }
@@ -194,6 +196,8 @@ pub struct Options {
     pub rootless: bool,
     /// Whether the child is to tell of its steps.
     pub debug: bool,
+    /// Whether the container is to be killed when the parent ends.
+    pub ends_with_parent: bool,
 }
 
 /// The CLONE_NEW* flag of a kind of namespace.
@@ -306,6 +310,7 @@ impl Plan {
                 .map(|(host, d)| (host.clone(), if d.name.is_empty() { host.clone() } else { d.name.clone() }))
                 .collect(),
             mount_label: Some((context, linux.mount_label.clone())).filter(|l| !l.1.is_empty()),
+            ends_with_parent: options.ends_with_parent,
             process: plan_process,
         })
     }

@@ -52,6 +52,8 @@ pub(crate) const CASES: &[Case] = &[
     case!(rootfs, "--rootfs makes another directory the root, and writes to it vanish"),
     case!(isolation_process, "--isolation process is the default"),
     case!(isolation_unknown, "an unknown isolation is refused and named"),
+    case!(dies_with_hull, "a hull that is killed takes the sandbox with it, whoever runs in it"),
+    case!(left_of_the_dead, "what a killed hull left is no obstacle to one of the same process id"),
     case!(many_at_once, "ten at one time").alone(),
     case!(nothing_left, "nothing is left: no state, mount, cgroup or process"),
     case!(as_user, "an ordinary user can use it"),
@@ -479,6 +481,39 @@ fn isolation_process(ctx: &Ctx) -> Done {
 
 fn isolation_unknown(ctx: &Ctx) -> Done {
     sh(ctx, &["--isolation", "nosuch"], "exit 3")?.fails()?.names(&["nosuch"])?;
+    Ok(())
+}
+
+fn dies_with_hull(ctx: &Ctx) -> Done {
+    let script = ["/bin/sh", "-c", "echo up; sleep 1000; true"];
+    let own = call(ctx, &[])?;
+    let mut calls = vec![own, call(ctx, &["--user", "1000"])?, call(ctx, &["--pids", "50"])?];
+    calls.extend(user_call(ctx, &[]));
+    for call in calls {
+        let running = call.args(&script).spawn()?;
+        wait_for("the program", 8, || running.so_far().contains("up"))?;
+        let inside = host::descendants(running.pid());
+        check!(inside.len() >= 2, "processes of the sandbox: {inside:?}");
+        host::signal(running.pid(), libc::SIGKILL);
+        wait_for("the end of the sandbox", 4, || inside.iter().all(|(pid, _)| !host::alive(*pid)))?;
+        running.wait()?;
+    }
+    Ok(())
+}
+
+fn left_of_the_dead(ctx: &Ctx) -> Done {
+    call(ctx, &[])?;
+    let hull = format!("{} --root {} do --", ctx.runtime.display(), ctx.root.display());
+    // In a PID namespace of its own, either hull is process 2.
+    let inside = |script: &str| {
+        ctx.program("/usr/bin/unshare").args(&["--pid", "--fork", "--mount-proc", "/bin/sh", "-c", script]).cwd("/").run()
+    };
+    let up = ctx.host_dir("out").join("up");
+    let first = format!("{hull} /bin/sh -c 'echo up; sleep 1000' > {0} & until grep -q up {0}; do :; done; kill -9 $!", up.display());
+    inside(&first)?.ok()?;
+    let left = fs::read_dir(&ctx.root)?.flatten().count();
+    same!(left, 1, "state directories left");
+    same!(inside(&format!("{hull} /bin/echo ran & wait $!"))?.ok()?.line(), "ran", "output");
     Ok(())
 }
 
