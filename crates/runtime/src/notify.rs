@@ -20,6 +20,10 @@ const INSIDE: &str = "/run/notify";
 const DIRECTORY: &str = "notify";
 const SOCKET: &str = "notify.sock";
 
+/// Most messages that are read at once. More than a queue holds by default, so that nothing is missed of a program that
+/// ended; a program that goes on sending keeps nobody from what else there is to do.
+const MOST: usize = 1024;
+
 /// How long the manager may take to say that it has read all.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -76,11 +80,12 @@ impl Notify {
         Ok(Some(Notify { socket, manager: manager.what(|| "NOTIFY_SOCKET: not the address of a unix socket")? }))
     }
 
-    /// Reads what has come; whether the program said that it is ready.
+    /// Reads what has come; whether the program said that it is ready. What is left is there at the next call.
     pub(crate) fn heard_ready(&self) -> bool {
         let mut buf = [0; 4096];
         let mut ready = false;
-        while let Ok(n) = self.socket.recv(&mut buf) {
+        for _ in 0..MOST {
+            let Ok(n) = self.socket.recv(&mut buf) else { break };
             ready |= buf[..n].split(|b| *b == b'\n').any(|line| line == b"READY=1");
         }
         ready
@@ -126,5 +131,26 @@ impl Notify {
 impl AsFd for Notify {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_without_end_are_not_read_to_the_end() {
+        let (sender, socket) = UnixDatagram::pair().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let notify = Notify { socket, manager: SocketAddr::from_abstract_name(b"nobody").unwrap() };
+        sender.send(b"STATUS=up\nREADY=1\n").unwrap();
+        assert!(notify.heard_ready());
+        // Sends until it is told that its peer is gone.
+        let flood = std::thread::spawn(move || while sender.send(b"STATUS=on and on\n").is_ok() {});
+        for _ in 0..10 {
+            assert!(!notify.heard_ready());
+        }
+        drop(notify);
+        flood.join().unwrap();
     }
 }
