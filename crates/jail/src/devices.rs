@@ -107,7 +107,8 @@ pub(crate) fn detached(device: &DevicePlan, maps: Option<&UserMaps>) -> Result<O
 }
 
 fn host_id(map: &[hull_spec::IdMapping], id: u32) -> Option<u32> {
-    map.iter().find(|m| id >= m.container_id && id - m.container_id < m.size).map(|m| m.host_id + (id - m.container_id))
+    let of = |m: &hull_spec::IdMapping| id.checked_sub(m.container_id).filter(|n| *n < m.size).map(|n| (m.host_id, n));
+    map.iter().find_map(of).and_then(|(first, n)| first.checked_add(n))
 }
 
 fn links(root: &Root) -> Result<()> {
@@ -171,5 +172,19 @@ pub(crate) fn reopen_null(root: &Root) {
             // Failure leaves the host's null device there, which works as well.
             let _ = hull_sys::fs::dup_to(own.as_fd(), fd);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_on_the_host() {
+        let map = [hull_spec::IdMapping { container_id: 10, host_id: u32::MAX - 2, size: 100 }];
+        assert_eq!(host_id(&map, 9), None);
+        assert_eq!(host_id(&map, 11), Some(u32::MAX - 1));
+        assert_eq!(host_id(&map, 13), None, "there is no such id");
+        assert_eq!(host_id(&map, 110), None);
     }
 }

@@ -192,7 +192,7 @@ impl Runtime {
             ..State::default()
         };
         let mut warnings = Vec::new();
-        let (preserve_fds, extra_env) = listen_fds(bundle.preserve_fds);
+        let (preserve_fds, extra_env) = listen_fds(bundle.preserve_fds)?;
         let options = Options {
             rootfs,
             id: id.to_owned(),

@@ -77,7 +77,7 @@ impl Runtime {
         let mut plan = hull_jail::plan::process_plan(process, filter, &mut warnings)?;
         warnings.iter().for_each(|w| self.warn(w));
         plan.take_container(&linux)?;
-        let (preserve, extra) = listen_fds(options.preserve_fds);
+        let (preserve, extra) = listen_fds(options.preserve_fds)?;
         plan.preserve_fds = preserve;
         plan.keyring = (!state.no_new_keyring)
             .then(|| std::ffi::CString::new(format!("_ses.{id}")))

@@ -48,8 +48,10 @@ fn around(inside: u32, caller: u32, range: Option<(u32, u32)>) -> Vec<IdMapping>
     let (first, size) = range.unwrap_or_default();
     let below = inside.min(size);
     let map = |container_id, host_id, size| IdMapping { container_id, host_id, size };
-    let parts = [map(0, first, below), map(inside, caller, 1), map(inside + 1, first.saturating_add(below), size - below)];
-    parts.into_iter().filter(|m| m.size > 0).collect()
+    // Nothing is above the last id.
+    let above = inside.checked_add(1).map(|next| map(next, first.saturating_add(below), size - below));
+    let parts = [Some(map(0, first, below)), Some(map(inside, caller, 1)), above];
+    parts.into_iter().flatten().filter(|m| m.size > 0).collect()
 }
 
 /// The first range that subuid(5) gives a user, by name or number.
@@ -140,5 +142,6 @@ mod tests {
         assert_eq!(shown(around(0, 1000, Some((5000, 10)))), [(0, 1000, 1), (1, 5000, 10)]);
         assert_eq!(shown(around(3, 1000, Some((5000, 10)))), [(0, 5000, 3), (3, 1000, 1), (4, 5003, 7)]);
         assert_eq!(shown(around(30, 1000, Some((5000, 10)))), [(0, 5000, 10), (30, 1000, 1)]);
+        assert_eq!(shown(around(u32::MAX, 1000, Some((5000, 10)))), [(0, 5000, 10), (u32::MAX, 1000, 1)]);
     }
 }

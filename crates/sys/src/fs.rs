@@ -48,6 +48,13 @@ pub fn is_open(fd: RawFd) -> bool {
     unsafe { libc::fcntl(fd, libc::F_GETFD) >= 0 }
 }
 
+/// Whether `fd` is open and passes to a program that is executed, as what this one inherited does.
+pub fn is_inherited(fd: RawFd) -> bool {
+    // SAFETY: as in is_open().
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+    flags >= 0 && flags & libc::FD_CLOEXEC == 0
+}
+
 /// Makes `target` refer to what `source` refers to, kept across exec (dup2(2)); the same number is left open.
 ///
 /// The caller says that `target` is not a number owned by some other Rust object: 0 to 2, or one that was

@@ -38,6 +38,8 @@ pub(crate) const CASES: &[Case] = &[
         .theirs("crun", "1.8.1 sets no LISTEN_PID"),
     case!(listen_fds_create, "LISTEN_FDS works by way of create and start")
         .theirs("crun", "1.8.1 loses them between create and start"),
+    case!(wild_numbers, "no number of descriptors to pass, however large, opens what was not to be passed")
+        .theirs("crun", "1.8.1 counts in 32 bits"),
     case!(signals_are_default, "no signal is blocked, none ignored but what the caller ignores"),
     case!(session, "init leads a session of its own"),
     case!(pid_one, "init is pid 1 of a new pid namespace, and its parent isn't seen"),
@@ -260,27 +262,42 @@ fn not_preserved(ctx: &Ctx) -> Done {
 }
 
 /// The runtime as systemd starts it for a socket: LISTEN_FDS, and LISTEN_PID with its own pid.
-fn activated(b: &crate::bundle::Bundle, command: &str) -> crate::call::Call {
+fn activated(b: &crate::bundle::Bundle, command: &str, listen: &str) -> crate::call::Call {
     b.write();
-    let script = "export LISTEN_FDS=1 LISTEN_PID=$$; exec \"$@\"";
-    let call = b.ctx.program("/bin/sh").args(&["-c", script, "sh"]).arg(&b.ctx.runtime).arg("--root").arg(&b.ctx.root);
+    let script = format!("export LISTEN_FDS={listen} LISTEN_PID=$$; exec \"$@\"");
+    let call = b.ctx.program("/bin/sh").args(&["-c", &script, "sh"]).arg(&b.ctx.runtime).arg("--root").arg(&b.ctx.root);
     call.args(&[command, "--bundle"]).arg(&b.dir).arg(&b.id)
 }
 
 fn listen_fds(ctx: &Ctx) -> Done {
     let b = ctx.bundle().sh("echo $LISTEN_FDS $LISTEN_PID $$; cat <&3");
-    let out = activated(&b, "run").fd(3, file_fd(ctx, "three\n")?).run()?.ok()?;
+    let out = activated(&b, "run", "1").fd(3, file_fd(ctx, "three\n")?).run()?.ok()?;
     same!(out.out, "1 1 1\nthree\n", "what the program saw");
     Ok(())
 }
 
 fn listen_fds_create(ctx: &Ctx) -> Done {
     let b = ctx.bundle().sh("echo $LISTEN_FDS; cat <&3");
-    let running = activated(&b, "create").fd(3, file_fd(ctx, "three\n")?).spawn()?;
+    let running = activated(&b, "create", "1").fd(3, file_fd(ctx, "three\n")?).spawn()?;
     let file = running.out.clone();
     running.wait()?.ok()?;
     ctx.rt(&["start", &b.id])?.ok()?;
     wait_for("the program", 5, || fs::read_to_string(&file).is_ok_and(|t| t == "1\nthree\n"))
+}
+
+fn wild_numbers(ctx: &Ctx) -> Done {
+    for listen in ["4294967290", "4294967295", "18446744073709551615", "-6"] {
+        let b = ctx.bundle().probe(&["fds"]);
+        let call = activated(&b, "run", listen).fd(3, file_fd(ctx, "")?).fd(9, file_fd(ctx, "")?);
+        let out = call.run()?;
+        check!(!numbers(&out.out).iter().any(|n| *n == "9"), "LISTEN_FDS={listen} passed {:?}", out.out);
+    }
+    for preserve in ["4294967290", "4294967295"] {
+        let b = ctx.bundle().option("--preserve-fds").option(preserve).probe(&["fds"]);
+        let out = b.call("run").fd(3, file_fd(ctx, "")?).fd(9, file_fd(ctx, "")?).run()?.fails()?;
+        check!(out.out.is_empty(), "the program ran: {:?}", out.out);
+    }
+    Ok(())
 }
 
 fn signals_are_default(ctx: &Ctx) -> Done {
