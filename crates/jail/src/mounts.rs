@@ -22,6 +22,9 @@ use crate::sync::{Ask, Sync};
 /// fsconfig(2) takes values shorter than this; longer ones need mount(2).
 const LONGEST_VALUE: usize = 256;
 
+/// The directory that mount(2) is given.
+const PLACE: &str = "mount";
+
 /// Makes all mounts.
 pub(crate) struct Mounter<'a> {
     pub(crate) plan: &'a Plan,
@@ -216,13 +219,8 @@ impl<'a> Mounter<'a> {
         }
         let late = tmpfs && m.options.attr_set & attr::RDONLY != 0;
         let attributes = if late { m.options.attr_set & !attr::RDONLY } else { m.options.attr_set };
-        if data.iter().any(|(_, v)| v.as_ref().is_some_and(|v| v.len() >= LONGEST_VALUE)) {
-            if m.target == Path::new("/") {
-                return Err(Error::new(format!("an option is longer than {LONGEST_VALUE} characters")));
-            }
-            return self.classic(m, &target, &data, attributes);
-        }
-        let tree = match self.create(m, &data, attributes) {
+        let long = data.iter().any(|(_, v)| v.as_ref().is_some_and(|v| v.len() >= LONGEST_VALUE));
+        let tree = match if long { self.classic(m, &target, &data, attributes) } else { self.create(m, &data, attributes) } {
             Ok(tree) => tree,
             Err(e) if m.kind == "sysfs" && e.errno() == Some(libc::EPERM) => host_sysfs(attributes)?,
             Err(e) => return Err(e),
@@ -273,16 +271,44 @@ impl<'a> Mounter<'a> {
         })
     }
 
-    /// mount(2) by the descriptor's path, for options longer than fsconfig(2) takes (overlays of many layers).
-    fn classic(&self, m: &MountPlan, target: &OwnedFd, data: &[(String, Option<String>)], attributes: u64) -> Result<()> {
+    /// As [`Mounter::create`] by mount(2), for options longer than fsconfig(2) takes (overlays of many layers). That
+    /// call wants a place for the mount at once: it is in a file system that nobody else has, shown at the target for
+    /// as long as this takes, so that no name of the container's is looked up to find the mount again.
+    fn classic(&self, m: &MountPlan, target: &OwnedFd, data: &[(String, Option<String>)], attributes: u64) -> Result<OwnedFd> {
+        let doing = || "cannot make a place for the mount";
+        let context = Context::open(c"tmpfs").what(doing)?;
+        context.set(c"mode", c"0700").what(doing)?;
+        let scratch = context.mount(attr::NOSUID | attr::NODEV | attr::NOEXEC).what(doing)?;
+        rustix::fs::mkdirat(&scratch, PLACE, Mode::RWXU).what(doing)?;
+        let place = crate::root::open_child(scratch.as_fd(), PLACE.as_ref()).what(doing)?;
+        mount::move_mount(scratch.as_fd(), target.as_fd()).what(doing)?;
+        let made = self.mount_at(m, &place, data, attributes, &scratch);
+        let gone = mount::unmount(&c_string(&fd_path(&scratch))?, libc::MNT_DETACH);
+        made.and_then(|tree| gone.what(|| "cannot unmount the place of the mount").map(|()| tree))
+    }
+
+    fn mount_at(
+        &self,
+        m: &MountPlan,
+        place: &OwnedFd,
+        data: &[(String, Option<String>)],
+        attributes: u64,
+        scratch: &OwnedFd,
+    ) -> Result<OwnedFd> {
+        let private = Change { propagation: libc::MS_PRIVATE, ..Change::default() };
+        mount::set_attributes(scratch.as_fd(), private).what(|| "cannot make the place of the mount private")?;
         let text: Vec<String> =
             data.iter().map(|(k, v)| v.as_ref().map_or_else(|| k.clone(), |v| format!("{k}={v}"))).collect();
-        let path = c_string(&format!("/proc/self/fd/{}", target.as_raw_fd()))?;
         let (source, kind, data) = (c_string(&m.source)?, c_string(&m.kind)?, c_string(&text.join(","))?);
-        mount::mount_classic(Some(&source), &path, Some(&kind), 0, Some(&data)).what(|| "mount")?;
-        let tree = self.root.open(&m.target, OFlags::PATH).what(|| "target")?;
+        let flags = m.options.ms_set & (libc::MS_SYNCHRONOUS | libc::MS_DIRSYNC | libc::MS_MANDLOCK | libc::MS_LAZYTIME);
+        mount::mount_classic(Some(&source), &c_string(&fd_path(place))?, Some(&kind), flags, Some(&data)).what(|| "mount")?;
+        let tree = mount::open_tree_clone(scratch.as_fd(), &c_string(PLACE)?, false, true).what(|| "cannot open the mount")?;
+        let device = |fd: &OwnedFd| rustix::fs::fstat(fd).what(|| "cannot examine the mount").map(|st| st.st_dev);
+        if device(&tree)? == device(scratch)? {
+            return Err(Error::new("the mount is elsewhere: \"/proc\" is not what it should be"));
+        }
         self.change(tree.as_fd(), attributes, 0, false)?;
-        self.propagate(tree.as_fd(), m)
+        Ok(tree)
     }
 
     /// A target for the parts of a mount of type "cgroup".
@@ -312,6 +338,10 @@ pub(crate) fn open_source(path: &CString, m: &MountPlan) -> std::io::Result<Owne
 pub(crate) fn set_idmap(tree: BorrowedFd<'_>, m: &MountPlan, userns: BorrowedFd<'_>) -> Result<()> {
     let change = Change { userns: Some(userns), recursive: m.options.ridmap, ..Change::default() };
     mount::set_attributes(tree, change).what(|| "cannot map the mount's ids (the file system may not support it)")
+}
+
+fn fd_path(fd: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
 fn c_string(text: &str) -> Result<CString> {

@@ -93,6 +93,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(no_mount_namespace, "a container without a mount namespace is refused")
         .theirs("crun", "1.8.1 runs it, on the mounts of its caller"),
     case!(overlay, "an overlay is mounted from its data string"),
+    case!(overlay_long, "an overlay of many layers is mounted with the flags of its options, and nothing else is left"),
     case!(proc_hidepid, "options of proc are passed on"),
     case!(mqueue_and_shm, "message queues and shared memory are the container's own"),
     case!(proc_subdir_forbidden, "a bind mount over /proc/self is refused")
@@ -757,6 +758,27 @@ fn overlay(ctx: &Ctx) -> Done {
     }
     same!(out.ok()?.out, "inside", "content of the lower layer");
     check!(work.join("upper/g").exists() && !std::path::Path::new(&s).join("g").exists(), "written to the wrong layer");
+    Ok(())
+}
+
+fn overlay_long(ctx: &Ctx) -> Done {
+    let dir = ctx.host_dir("layers");
+    let layers: Vec<String> = (0..12).map(|n| format!("{}/a-layer-with-a-rather-long-name-{n}", dir.display())).collect();
+    for (n, layer) in layers.iter().enumerate() {
+        fs::create_dir(layer)?;
+        fs::write(format!("{layer}/f{n}"), n.to_string())?;
+    }
+    let lower = format!("lowerdir={}", layers.join(":"));
+    check!(lower.len() > 256, "not long enough to matter");
+    let b = ctx.bundle().tweak(|c| c.mount("/mnt", "overlay", "layers", &[&lower, "ro", "nosuid", "nodev", "noatime"]));
+    let out = b.sh("cat /mnt/f0 /mnt/f11; echo; cat /proc/self/mountinfo").run()?.ok()?;
+    check!(out.out.starts_with("011\n"), "layers: {:?}", out.out.lines().next());
+    let at: Vec<&str> = out.out.lines().filter(|l| l.split(' ').nth(4) == Some("/mnt")).collect();
+    check!(at.len() == 1, "mounts there: {at:?}");
+    let flags = at[0].split(' ').nth(5).unwrap_or_default();
+    for flag in ["ro", "nosuid", "nodev", "noatime"] {
+        check!(flags.split(',').any(|f| f == flag), "no {flag} in {flags}");
+    }
     Ok(())
 }
 
