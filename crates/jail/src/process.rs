@@ -111,7 +111,16 @@ impl HostProc {
     pub(crate) fn open() -> Result<HostProc> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open("/proc", flags, Mode::empty()).what(|| "cannot open \"/proc\"")?;
-        if hull_sys::fs::magic_of(&fd).what(|| "cannot examine \"/proc\"")? != hull_sys::fs::PROC_MAGIC {
+        HostProc::of(fd)
+    }
+
+    fn of(fd: OwnedFd) -> Result<HostProc> {
+        /// The inode of a procfs's own root. Some directory inside of one has no "self", or that of the one who bound it.
+        const ROOT: u64 = 1;
+        let doing = || "cannot examine \"/proc\"";
+        let magic = hull_sys::fs::magic_of(&fd).what(doing)?;
+        let inode = rustix::fs::statat(&fd, "", AtFlags::EMPTY_PATH).what(doing)?.st_ino;
+        if magic != hull_sys::fs::PROC_MAGIC || inode != ROOT {
             return Err(Error::new("\"/proc\" is not a procfs: mount one for hull to work"));
         }
         Ok(HostProc(fd))
@@ -537,4 +546,18 @@ fn exec_error(what: &str, errno: Errno) -> Error {
 
 fn is_pty(fd: std::os::fd::BorrowedFd<'_>) -> bool {
     hull_sys::fs::magic_of(fd).is_ok_and(|m| m == hull_sys::fs::DEVPTS_MAGIC)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_root_of_a_procfs_is_one() {
+        let of = |path: &str| HostProc::of(std::fs::File::open(path).unwrap().into());
+        assert!(of("/proc").is_ok());
+        for other in ["/proc/tty", "/proc/self/task", "/", "/sys"] {
+            assert!(of(other).is_err(), "{other}");
+        }
+    }
 }

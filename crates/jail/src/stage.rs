@@ -11,6 +11,7 @@ use hull_sys::clone::{self, Side, flags};
 
 use crate::error::{Context as _, Error, Result};
 use crate::plan::{Join, Plan};
+use crate::process::HostProc;
 use crate::sync::{Ask, Sync};
 
 /// Opens the files of namespaces to join, before anything is made.
@@ -91,6 +92,8 @@ pub(crate) fn hide() -> Result<()> {
 
 /// The way of the process in between. Returns in the container's first process only.
 pub(crate) fn pass(plan: &Plan, joins: &[(u64, OwnedFd)], sync: &Sync) -> Result<()> {
+    // Opened before a mount namespace is joined, whose /proc may be anything.
+    let proc = if plan.time_offsets.is_empty() { None } else { Some(HostProc::open()?) };
     join(joins)?;
     let mut new = plan.new;
     if new & flags::NEWUSER != 0 {
@@ -102,9 +105,8 @@ pub(crate) fn pass(plan: &Plan, joins: &[(u64, OwnedFd)], sync: &Sync) -> Result
     if new & flags::NEWTIME != 0 {
         clone::unshare(flags::NEWTIME).what(|| "cannot make a time namespace")?;
         new &= !flags::NEWTIME;
-        let path = "/proc/self/timens_offsets";
-        for line in &plan.time_offsets {
-            std::fs::write(path, line).what(|| format!("linux.timeOffsets: cannot set \"{}\"", line.trim()))?;
+        for (proc, line) in proc.iter().flat_map(|p| plan.time_offsets.iter().map(move |line| (p, line))) {
+            proc.write("self/timens_offsets", line).map_err(|e| e.during("linux.timeOffsets"))?;
         }
     }
     if plan.in_userns {
