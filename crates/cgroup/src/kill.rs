@@ -2,10 +2,8 @@
 //!
 //! Sends SIGKILL and returns; that the cgroup is empty shows when it can be removed.
 
-use std::io;
-use std::os::fd::AsFd;
-
 use hull_sys::pidfd;
+use rustix::io::Errno;
 use rustix::process::Signal;
 
 use crate::file::{is_missing, write};
@@ -39,7 +37,7 @@ impl Cgroup {
             Ok(()) => Ok(true),
             Err(e) if is_missing(&e) => Ok(false),
             // Threaded cgroups refuse it.
-            Err(e) if rustix::io::Errno::from_io_error(&e) == Some(rustix::io::Errno::OPNOTSUPP) => Ok(false),
+            Err(e) if Errno::from_io_error(&e) == Some(Errno::OPNOTSUPP) => Ok(false),
             Err(e) => Err(Error::file("write \"1\" to", dir, "cgroup.kill", &e)),
         }
     }
@@ -49,17 +47,21 @@ impl Cgroup {
         let frozen = self.freeze().is_ok();
         let mut result = Ok(());
         for _ in 0..if frozen { 1 } else { ROUNDS } {
-            let pids = self.pids(true)?;
-            if pids.is_empty() {
-                break;
-            }
-            for pid in pids {
-                if let Err(e) = kill(pid)
-                    && e.raw_os_error() != Some(rustix::io::Errno::SRCH.raw_os_error())
-                {
-                    result = Err(Error::io(format_args!("cannot kill process {pid}"), &e));
+            match self.pids(true) {
+                Ok(pids) if !pids.is_empty() => {}
+                other => {
+                    result = other.map(drop).and(result);
+                    break;
                 }
             }
+            let each = self.for_each_process(|pid, process| match pidfd::send_signal(process, Signal::KILL.as_raw()) {
+                Err(e) if Errno::from_io_error(&e) != Some(Errno::SRCH) => {
+                    result = Err(Error::io(format_args!("cannot kill process {pid}"), &e));
+                }
+                _ => {}
+            });
+            // The thaw below is due all the same.
+            result = each.and(result);
             if !frozen {
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }
@@ -68,17 +70,5 @@ impl Cgroup {
             self.thaw()?;
         }
         result
-    }
-}
-
-fn kill(pid: i32) -> io::Result<()> {
-    let signal = Signal::KILL.as_raw();
-    match pidfd::open(pid) {
-        Ok(fd) => pidfd::send_signal(fd.as_fd(), signal),
-        Err(e) if e.raw_os_error() == Some(rustix::io::Errno::NOSYS.raw_os_error()) => {
-            let pid = rustix::process::Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
-            rustix::process::kill_process(pid, Signal::KILL).map_err(io::Error::from)
-        }
-        Err(e) => Err(e),
     }
 }

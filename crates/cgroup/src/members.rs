@@ -5,7 +5,7 @@
 //! host for a grace period of RCU: milliseconds. Never starts or signals a process.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
@@ -99,6 +99,33 @@ impl Cgroup {
     /// When the directory is there and cannot be read.
     pub fn pids(&self, all: bool) -> Result<Vec<i32>> {
         self.main_dir().map_or_else(|| Ok(Vec::new()), |dir| members(dir, all))
+    }
+
+    /// Calls `act` for each process of the container, with a descriptor that surely means that one: its number was
+    /// still in the cgroup after the descriptor was opened. Processes that end meanwhile are left out.
+    ///
+    /// # Errors
+    /// When the directory is there and cannot be read. When a process cannot be opened, after the others' turn.
+    pub fn for_each_process(&self, mut act: impl FnMut(i32, BorrowedFd<'_>)) -> Result<()> {
+        /// Open at once; a container may have more processes than a process may have files.
+        const OPEN: usize = 128;
+        let pids = self.pids(true)?;
+        let mut result = Ok(());
+        for some in pids.chunks(OPEN) {
+            let mut opened = Vec::with_capacity(some.len());
+            for pid in some {
+                match hull_sys::pidfd::open(*pid) {
+                    Ok(fd) => opened.push((*pid, fd)),
+                    Err(e) if Errno::from_io_error(&e) == Some(Errno::SRCH) => {}
+                    Err(e) => result = Err(Error::io(format_args!("cannot open process {pid}"), &e)),
+                }
+            }
+            let still = self.pids(true)?;
+            for (pid, fd) in opened.iter().filter(|p| still.binary_search(&p.0).is_ok()) {
+                act(*pid, fd.as_fd());
+            }
+        }
+        result
     }
 
     /// Whether the container does without `h` after this error.
