@@ -116,7 +116,8 @@ impl Cgroup {
             for pid in some {
                 match hull_sys::pidfd::open(*pid) {
                     Ok(fd) => opened.push((*pid, fd)),
-                    Err(e) if Errno::from_io_error(&e) == Some(Errno::SRCH) => {}
+                    // It ended, or is a thread whose process is to be found by another number.
+                    Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::SRCH | Errno::INVAL | Errno::NOENT)) => {}
                     Err(e) => result = Err(Error::io(format_args!("cannot open process {pid}"), &e)),
                 }
             }

@@ -300,7 +300,7 @@ fn events(runtime: &Runtime, c: &args::Events) -> Result<i32> {
         return Err(Error::new(format!("container with id {} is not running", c.id)));
     }
     let mut watch = state.cgroup.as_ref().and_then(|g| g.oom_watch().ok());
-    let process = hull_sys::pidfd::open(state.pid).what(|| "cannot watch the container")?;
+    let process = state.process()?;
     let mut next = std::time::Instant::now() + c.interval;
     loop {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};

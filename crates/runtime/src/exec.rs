@@ -14,7 +14,7 @@ use crate::child::{Answers, Conversation};
 use crate::bundle::listen_fds;
 use crate::create::one_thread;
 use crate::documents::deliver;
-use crate::state::{Dir, Status};
+use crate::state::{Dir, State, Status};
 use crate::{Context as _, Error, Result, Runtime, cgroup_error};
 
 /// What the caller wants of the new process.
@@ -104,7 +104,10 @@ impl Runtime {
         };
         // Where the container's first process is, should its own cgroup take no process any more.
         let beside = || match &state.cgroup {
-            Some(c) if options.cgroup.is_empty() => c.enter_fd_beside(state.pid).ok().flatten(),
+            Some(c) if options.cgroup.is_empty() => {
+                // What was found by the number is that process's only if it has not ended meanwhile.
+                c.enter_fd_beside(state.pid).ok().flatten().filter(|_| state.alive())
+            }
             _ => None,
         };
         let mut entry = match cgroup.as_ref().map(|c| c.enter_fd().map_err(cgroup_error)).transpose() {
@@ -112,7 +115,7 @@ impl Runtime {
             Err(e) => Some(beside().ok_or(e)?),
         };
         let task_files = cgroup.as_ref().map(|c| c.task_files().map_err(cgroup_error)).transpose()?.unwrap_or_default();
-        let chroot = if state.namespaces & flags::NEWNS == 0 { Some(root_of(state.pid)?) } else { None };
+        let chroot = if state.namespaces & flags::NEWNS == 0 { Some(root_of(&state)?) } else { None };
         let ahead = state.namespaces & flags::NEWPID == 0 && !process.terminal;
         // The directory is needed no more, and nobody else may hold its lock: a process cloned into a frozen cgroup
         // would keep it, and so keep away whoever wants to thaw.
@@ -197,8 +200,10 @@ impl Runtime {
 }
 
 /// The root directory of a process that has no mount namespace of its own.
-fn root_of(pid: i32) -> Result<OwnedFd> {
-    let path = format!("/proc/{pid}/root");
-    rustix::fs::open(&path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .what(|| format!("cannot open \"{path}\""))
+fn root_of(state: &State) -> Result<OwnedFd> {
+    let path = format!("/proc/{}/root", state.pid);
+    let root = rustix::fs::open(&path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .what(|| format!("cannot open \"{path}\""))?;
+    // The number may have become another's: then this is some directory of the host's.
+    if state.alive() { Ok(root) } else { Err(Error::new("container not running")) }
 }

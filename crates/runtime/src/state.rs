@@ -348,7 +348,10 @@ impl State {
     }
 
     /// A descriptor of the first process, surely that one.
-    pub(crate) fn process(&self) -> Result<OwnedFd> {
+    ///
+    /// # Errors
+    /// Where it has ended.
+    pub fn process(&self) -> Result<OwnedFd> {
         let gone = || Error::new("container not running");
         if self.pid <= 0 {
             return Err(gone());
@@ -517,12 +520,10 @@ impl Runtime {
             return Ok(count);
         }
         let mut count = 0;
-        for pid in cgroup.pids(true).map_err(crate::cgroup_error)? {
-            if let Ok(fd) = hull_sys::pidfd::open(pid) {
-                count += usize::from(hull_sys::pidfd::send_signal(fd.as_fd(), signal).is_ok());
-            }
-        }
-        Ok(count)
+        let each = cgroup.for_each_process(|_, process| {
+            count += usize::from(hull_sys::pidfd::send_signal(process, signal).is_ok());
+        });
+        each.map_err(crate::cgroup_error).map(|()| count)
     }
 }
 
