@@ -367,7 +367,8 @@ impl ProcessPlan {
         }
     }
 
-    /// Gives the standard descriptors to the user, so that /dev/stdout can be opened again.
+    /// Gives the standard descriptors to the user, so that /dev/stdout can be opened again. A terminal made for the
+    /// container is its user's already; any other is the caller's and stays so, as do the host's devices and files.
     fn own_stdio(&self) {
         for fd in 0..3 {
             if !hull_sys::fs::is_open(fd) {
@@ -376,13 +377,10 @@ impl ProcessPlan {
             // SAFETY: the number is open, and nothing in this process closes it.
             let fd = unsafe { hull_sys::fs::borrow(fd) };
             let Ok(st) = rustix::fs::fstat(fd) else { continue };
-            let kind = FileType::from_raw_mode(st.st_mode);
-            // The host's devices and files keep their owner: only what was made for this container changes.
-            let pipe = matches!(kind, FileType::Fifo | FileType::Socket);
-            if (pipe || is_pty(fd.as_fd())) && (st.st_uid != self.uid || pipe && st.st_gid != self.gid) {
+            let pipe = matches!(FileType::from_raw_mode(st.st_mode), FileType::Fifo | FileType::Socket);
+            if pipe && (st.st_uid, st.st_gid) != (self.uid, self.gid) {
                 let uid = Some(rustix::fs::Uid::from_raw(self.uid));
-                // A terminal's group is the host's affair.
-                let gid = Some(rustix::fs::Gid::from_raw(self.gid)).filter(|_| pipe);
+                let gid = Some(rustix::fs::Gid::from_raw(self.gid));
                 // A pipe's owner may be unmapped here, or its file system read-only: then it stays as it is.
                 let _ = rustix::fs::fchown(fd, uid, gid);
             }
@@ -542,10 +540,6 @@ fn may_execute(path: &CStr) -> rustix::io::Result<()> {
 /// Engines read the cause of a failed exec in words ("no such file or directory", "permission denied").
 fn exec_error(what: &str, errno: Errno) -> Error {
     Error::new(format!("{what}: {}", hull_sys::errno::describe(errno.raw_os_error())))
-}
-
-fn is_pty(fd: std::os::fd::BorrowedFd<'_>) -> bool {
-    hull_sys::fs::magic_of(fd).is_ok_and(|m| m == hull_sys::fs::DEVPTS_MAGIC)
 }
 
 #[cfg(test)]

@@ -9,8 +9,6 @@ use crate::check;
 pub const PROC_MAGIC: i64 = 0x9fa0;
 /// File system magic of sysfs (`SYSFS_MAGIC`).
 pub const SYSFS_MAGIC: i64 = 0x6265_6572;
-/// File system magic of devpts (`DEVPTS_SUPER_MAGIC`).
-pub const DEVPTS_MAGIC: i64 = 0x1cd1;
 /// File system magic of cgroup v2 (`CGROUP2_SUPER_MAGIC`).
 pub const CGROUP2_MAGIC: i64 = 0x6367_7270;
 

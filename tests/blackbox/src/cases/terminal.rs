@@ -25,6 +25,8 @@ pub(crate) const CASES: &[Case] = &[
     case!(dev_console, "/dev/console is the program's terminal"),
     case!(controlling, "the terminal controls the session of the program"),
     case!(owner, "another user can open the terminal of its own program"),
+    case!(owner_of_the_callers, "the caller's own terminal keeps its owner when it is passed to another user's program")
+        .theirs("runc", "1.1.5 gives it to the program's user"),
     case!(pts_is_own, "the terminal comes from the container's own devpts"),
     case!(no_socket, "create with a terminal and no console socket is refused"),
     case!(socket_without_terminal, "a console socket without a terminal is refused")
@@ -194,6 +196,17 @@ fn owner(ctx: &Ctx) -> Done {
     c.start()?;
     screen.wait("opened", 8)?;
     screen.wait("owner 1000", 8)
+}
+
+fn owner_of_the_callers(ctx: &Ctx) -> Done {
+    let pty = Pty::new()?;
+    let owner = || rustix::fs::stat(&pty.slave).map(|st| (st.st_uid, st.st_gid));
+    let before = owner()?;
+    let b = ctx.bundle().set("/process/user", json!({ "uid": 1000, "gid": 1000 })).sh("echo shown; exit 3");
+    let out = pty.run(b.call("run"), "", b"")?.code(3)?;
+    check!(out.out.contains("shown"), "shown: {:?}", out.out);
+    same!(owner()?, before, "owner");
+    Ok(())
 }
 
 fn pts_is_own(ctx: &Ctx) -> Done {
