@@ -3,7 +3,7 @@
 //! Used by the container's first process and by those that exec adds. Everything here runs inside the new root.
 
 use std::ffi::{CStr, CString, OsStr};
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -81,6 +81,8 @@ pub struct ProcessPlan {
     pub preserve_fds: u32,
     /// Whether the operator wants to hear of the steps.
     pub debug: bool,
+    /// Whether there is nobody but the runtime's user, an ordinary one, who could see this process where it is.
+    pub alone: bool,
 }
 
 /// CPUs that a process may run on.
@@ -465,6 +467,11 @@ impl ProcessPlan {
             let probe = rustix::io::dup(sync).what(|| "cannot find a free descriptor")?;
             let number = std::os::fd::AsRawFd::as_raw_fd(&probe);
             drop(probe);
+            if self.alone {
+                // An ordinary user's parent may take nothing out of an undumpable process. Nobody else is there to do
+                // so, and the exec that follows sets this anew.
+                hull_sys::prctl::set_dumpable(true).what(|| "linux.seccomp: cannot let the runtime take the listener")?;
+            }
             sync.ask(&Ask::Listener(number, (&raw const taken) as u64))?;
         }
         let listener = hull_sys::seccomp::load(&filter.program, filter.flags).what(|| "linux.seccomp: cannot load the filter")?;

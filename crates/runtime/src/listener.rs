@@ -15,10 +15,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) fn take(process: BorrowedFd<'_>, number: i32) -> Result<OwnedFd> {
     let begun = Instant::now();
     loop {
-        if let Ok(fd) = hull_sys::pidfd::get_fd(process, number)
-            && hull_sys::seccomp::is_listener(fd.as_fd())
-        {
-            return Ok(fd);
+        match hull_sys::pidfd::get_fd(process, number) {
+            Ok(fd) if hull_sys::seccomp::is_listener(fd.as_fd()) => return Ok(fd),
+            // No waiting helps. The process is shown to an ordinary user only where nobody else could look at it.
+            Err(e) if e.raw_os_error() == Some(libc::EPERM) => {
+                return Err(e).what(|| {
+                    "linux.seccomp.listenerPath: cannot take the listener out of the container's process (an ordinary \
+                     user can for a new container with user and PID namespaces of its own and no startContainer hooks)"
+                });
+            }
+            _ => {}
         }
         let ended = hull_sys::pidfd::wait_end(process, Some(Duration::from_micros(20)));
         if ended.what(|| "cannot watch the container's process")? || begun.elapsed() > PATIENCE {

@@ -266,6 +266,8 @@ impl Plan {
         plan_process.keyring = options.keyring.as_deref().map(|k| cstring("container id", k)).transpose()?;
         plan_process.preserve_fds = options.preserve_fds;
         plan_process.debug = options.debug;
+        let own = new & (flags::NEWUSER | flags::NEWPID) == flags::NEWUSER | flags::NEWPID;
+        plan_process.alone = options.rootless && own && hooks.start_container.is_empty();
         // execCPUAffinity is for processes that are added later (config.md).
         plan_process.cpus = Cpus::All;
         plan_process.take_container(linux)?;

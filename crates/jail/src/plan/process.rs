@@ -74,6 +74,7 @@ pub fn process_plan(process: &Process, filter: Option<Filter>, warnings: &mut Ve
         keyring: None,
         preserve_fds: 0,
         debug: false,
+        alone: false,
     })
 }
 

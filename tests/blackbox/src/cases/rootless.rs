@@ -10,6 +10,10 @@ use crate::call::{Call, Output};
 use crate::case::{Case, Done, Stop, case, check, same};
 use crate::config::Edit;
 use crate::ctx::{Ctx, chown};
+use crate::host::wait_for;
+use crate::tty::Inbox;
+
+use super::seccomp::{GETCPU, answer, notify_filter};
 
 pub(crate) const CASES: &[Case] = &[
     case!(runs, "an ordinary user runs a container as root inside"),
@@ -29,6 +33,8 @@ pub(crate) const CASES: &[Case] = &[
     case!(terminal, "a terminal works"),
     case!(state_dir_default, "without --root the state lies in XDG_RUNTIME_DIR"),
     case!(limits_not_honoured, "a memory limit that can't be set is an error"),
+    case!(notify, "SCMP_ACT_NOTIFY hands a listener to the socket"),
+    case!(notify_exec, "a listener of exec is handed over, or refused at once by its name"),
     case!(host_root_of_mount, "a bind mount of a directory of the user works, read-only too"),
 ];
 
@@ -234,5 +240,49 @@ fn host_root_of_mount(ctx: &Ctx) -> Done {
     fs::write(dir.join("f"), "own")?;
     let b = bundle(ctx)?.tweak(|c| c.mount("/mnt", "bind", dir.to_str().unwrap(), &["rbind", "ro"]));
     same!(run(b.sh("cat /mnt/f; echo x > /mnt/g || echo refused"))?.out, "ownrefused\n", "reading and writing");
+    Ok(())
+}
+
+/// A socket to which the user may connect.
+fn agent(ctx: &Ctx) -> Result<Inbox, Stop> {
+    let inbox = Inbox::new(&ctx.host_dir("agent"))?;
+    chown(&inbox.path, UID);
+    Ok(inbox)
+}
+
+fn notify(ctx: &Ctx) -> Done {
+    let inbox = agent(ctx)?;
+    let b = bundle(ctx)?.probe(&["syscall", GETCPU]).set("/linux/seccomp", notify_filter(&inbox));
+    b.write();
+    let running = call(ctx, &["run", "--bundle"]).arg(&b.dir).arg(&b.id).spawn()?;
+    let (_, mut fds) = inbox.receive(8)?;
+    same!(fds.len(), 1, "descriptors");
+    answer(fds.remove(0), 42);
+    same!(running.wait()?.ok()?.field("errno")?, "42", "errno that the agent answered");
+    Ok(())
+}
+
+fn notify_exec(ctx: &Ctx) -> Done {
+    let inbox = agent(ctx)?;
+    let b = bundle(ctx)?.args(&["/bin/sleep", "1000"]).set("/linux/seccomp", notify_filter(&inbox));
+    b.write();
+    let container = call(ctx, &["run", "--bundle"]).arg(&b.dir).arg(&b.id).spawn()?;
+    let (_, mut fds) = inbox.receive(8)?;
+    answer(fds.remove(0), 42);
+    wait_for("the container", 8, || call(ctx, &["state", &b.id]).run().is_ok_and(|o| o.out.contains("running")))?;
+    let begun = std::time::Instant::now();
+    let exec = call(ctx, &["exec", &b.id, "/bin/hull-probe", "syscall", GETCPU]).spawn()?;
+    match inbox.receive(5) {
+        Ok((_, mut fds)) => {
+            answer(fds.remove(0), 43);
+            same!(exec.wait()?.ok()?.field("errno")?, "43", "errno that the agent answered");
+        }
+        Err(_) => {
+            exec.wait()?.fails()?.names(&["linux.seccomp", "pidfd_getfd"])?;
+            check!(begun.elapsed().as_secs() < 9, "it took {:?}", begun.elapsed());
+        }
+    }
+    call(ctx, &["kill", &b.id, "KILL"]).run()?.ok()?;
+    container.wait()?.code(137)?;
     Ok(())
 }

@@ -80,7 +80,7 @@ fn under(ctx: &Ctx, filter: &Value, args: &[&str]) -> Result<String, Stop> {
     ctx.bundle().probe(&all).set("/linux/seccomp", filter.clone()).run()?.ok()?.field("errno")
 }
 
-const GETCPU: &str = "309";
+pub(super) const GETCPU: &str = "309";
 const LSEEK: &str = "8";
 
 fn errno(ctx: &Ctx) -> Done {
@@ -386,7 +386,7 @@ fn absent(ctx: &Ctx) -> Done {
 }
 
 /// Answers every notification on `listener` with `errno`, on a thread of its own.
-fn answer(listener: OwnedFd, errno: i32) {
+pub(super) fn answer(listener: OwnedFd, errno: i32) {
     const RECEIVE: libc::c_ulong = 0xc050_2100;
     const SEND: libc::c_ulong = 0xc018_2101;
     std::thread::spawn(move || {
@@ -406,7 +406,7 @@ fn answer(listener: OwnedFd, errno: i32) {
     });
 }
 
-fn notify_filter(inbox: &Inbox) -> Value {
+pub(super) fn notify_filter(inbox: &Inbox) -> Value {
     let mut f = rule("getcpu", "SCMP_ACT_NOTIFY", json!({}));
     f["listenerPath"] = json!(inbox.text());
     f["listenerMetadata"] = json!("some metadata");

@@ -25,8 +25,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(dev_console, "/dev/console is the program's terminal"),
     case!(controlling, "the terminal controls the session of the program"),
     case!(owner, "another user can open the terminal of its own program"),
-    case!(owner_of_the_callers, "the caller's own terminal keeps its owner when it is passed to another user's program")
-        .theirs("runc", "1.1.5 gives it to the program's user"),
+    case!(owner_of_the_callers, "the caller's own terminal keeps its owner when it is passed to another user's program"),
     case!(pts_is_own, "the terminal comes from the container's own devpts"),
     case!(no_socket, "create with a terminal and no console socket is refused"),
     case!(socket_without_terminal, "a console socket without a terminal is refused")
