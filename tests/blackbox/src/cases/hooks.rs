@@ -46,7 +46,8 @@ pub(crate) const CASES: &[Case] = &[
         .theirs("runc", "1.1.5 waits for the end of the pipe"),
     case!(timeout_unread, "a hook that doesn't read a large state is ended at its timeout all the same")
         .theirs("crun", "1.8.1 is ended by SIGPIPE"),
-    case!(large_state, "a hook may leave a large state unread, or read all of it, wherever it runs"),
+    case!(large_state, "a hook may leave a large state unread, or read all of it, wherever it runs")
+        .theirs("crun", "1.8.1 fails where it is left unread"),
     case!(timeout_is_enough, "a hook within its timeout is left alone"),
     case!(missing_program, "a hook whose program is missing fails create and is named"),
     case!(relative_path, "a relative hook path is refused"),
