@@ -242,7 +242,7 @@ impl Init<'_> {
     /// Makes the root a mount of its own and opens it.
     fn open_root(&self) -> Result<Root> {
         let path = match &self.plan.root {
-            RootSource::Host(overlay) => return crate::overlay::build(overlay).map(Root::new),
+            RootSource::Host(overlay) => return crate::overlay::build(overlay, &self.sync, self.plan.in_userns).map(Root::new),
             RootSource::Directory(path) => path,
         };
         let doing = || format!("root.path: cannot open \"{}\"", path.display());

@@ -1,10 +1,12 @@
 //! The host's own tree as a container's root, with every write kept in memory (`hull do`).
 //!
-//! Each directory of the host's root becomes an overlay of its own: an overlay's lower layer does not cross into
-//! other mounts, and an ordinary user may not look beneath mounts that cover others. A directory that contains
-//! mounts is therefore descended into; one that the kernel won't overlay is bound read-only.
+//! Each directory of the host's root becomes an overlay of its own, and so does each mount below it, put on top: an
+//! overlay's lower layer does not cross into other mounts. An ordinary user may not look beneath mounts that cover
+//! others, nor can its overlay copy a directory of a user that it doesn't know: there a directory that contains mounts
+//! is descended into, and its own files are bound read-only. So is a directory that the kernel won't overlay. The
+//! kernel's own file systems, such as procfs, are left out.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -13,6 +15,11 @@ use std::path::{Path, PathBuf};
 use hull_sys::mount::{self, Change, Context, attr};
 
 use crate::error::{Context as _, Error, Result};
+use crate::sync::{Ask, Sync};
+
+/// File systems that show or change what the host does, and not files.
+const VIEWS: [&str; 9] =
+    ["proc", "sysfs", "cgroup", "cgroup2", "bpf", "debugfs", "tracefs", "securityfs", "configfs"];
 
 /// What `hull do` shows of the host.
 #[derive(Debug)]
@@ -27,13 +34,16 @@ pub struct HostOverlay {
 
 struct Builder<'a> {
     spec: &'a HostOverlay,
-    /// Mount points below the base, which an overlay would not show.
-    mounts: BTreeSet<PathBuf>,
+    sync: &'a Sync,
+    few: bool,
+    /// Mount points below the base, which an overlay would not show, and whether a view of the kernel is there.
+    mounts: BTreeMap<PathBuf, bool>,
     layers: usize,
 }
 
 /// Builds the tree and returns its root, attached in the caller's mount namespace.
-pub(crate) fn build(spec: &HostOverlay) -> Result<OwnedFd> {
+/// Tells through `sync` of what can't be shown. `few` means that the caller has few of the host's users, not all.
+pub(crate) fn build(spec: &HostOverlay, sync: &Sync, few: bool) -> Result<OwnedFd> {
     let scratch = c_path(&spec.scratch)?;
     let context = Context::open(c"tmpfs").what(|| "cannot set up a tmpfs for writes")?;
     context.set(c"mode", c"755").what(|| "cannot set up a tmpfs for writes")?;
@@ -42,7 +52,7 @@ pub(crate) fn build(spec: &HostOverlay) -> Result<OwnedFd> {
     let target = rustix::fs::open(scratch.as_c_str(), flags, rustix::fs::Mode::empty())
         .what(|| format!("cannot open \"{}\"", spec.scratch.display()))?;
     mount::move_mount(memory.as_fd(), target.as_fd()).what(|| "cannot attach the tmpfs for writes")?;
-    let mut builder = Builder { spec, mounts: mounts_below(&spec.base)?, layers: 0 };
+    let mut builder = Builder { spec, sync, few, mounts: mounts_below(&spec.base)?, layers: 0 };
     let root = spec.scratch.join("root");
     make_directory(&root)?;
     copy_mode(&spec.base, &root);
@@ -55,6 +65,7 @@ pub(crate) fn build(spec: &HostOverlay) -> Result<OwnedFd> {
 }
 
 impl Builder<'_> {
+    /// Shows what is in a directory, one by one.
     fn fill(&mut self, host: &Path, inside: &Path) -> Result<()> {
         let entries = std::fs::read_dir(host).what(|| format!("cannot read \"{}\"", host.display()))?;
         for entry in entries {
@@ -73,19 +84,63 @@ impl Builder<'_> {
             } else if kind.is_dir() {
                 make_directory(&to)?;
                 copy_mode(&from, &to);
-                let crowded = self.mounts.iter().any(|m| m != &from && m.starts_with(&from));
-                if crowded {
-                    // What can't be read can't be shown either; it stays an empty directory.
-                    let _ = self.fill(&from, &to);
-                } else if self.layer(&from, &to).is_err() {
-                    bind_read_only(&from, &to)?;
-                }
+                let result = self.directory(&from, &to);
+                self.tell(result)?;
             } else if kind.is_file() {
                 std::fs::File::create(&to).what(|| format!("cannot make \"{}\"", to.display()))?;
-                bind_read_only(&from, &to)?;
+                let result = bind_read_only(&from, &to);
+                self.tell(result)?;
             }
         }
         Ok(())
+    }
+
+    /// Shows a directory at one that is there already.
+    fn directory(&mut self, from: &Path, to: &Path) -> Result<()> {
+        if self.mounts.get(from) == Some(&true) {
+            return Ok(());
+        }
+        let below: Vec<PathBuf> = self.mounts.keys().filter(|m| *m != from && m.starts_with(from)).cloned().collect();
+        if self.few && !below.is_empty() {
+            return self.fill(from, to);
+        }
+        match self.layer(from, to) {
+            Ok(()) => self.put_on_top(from, to, &below),
+            Err(_) if below.is_empty() => bind_read_only(from, to),
+            Err(_) => self.fill(from, to),
+        }
+    }
+
+    /// Shows what is mounted below a directory on top of that directory's own layer.
+    fn put_on_top(&mut self, from: &Path, to: &Path, points: &[PathBuf]) -> Result<()> {
+        let mut last: Option<&PathBuf> = None;
+        for point in points {
+            // What is mounted below another mount is that one's to show.
+            if last.is_some_and(|last| point.starts_with(last)) {
+                continue;
+            }
+            last = Some(point);
+            let Ok(rest) = point.strip_prefix(from) else { continue };
+            let target = to.join(rest);
+            // One that another mount covers can't be found, nor need it be.
+            let Ok(kind) = std::fs::symlink_metadata(point) else { continue };
+            let result = match () {
+                () if *point == self.spec.scratch || std::fs::symlink_metadata(&target).is_err() => Ok(()),
+                () if kind.is_dir() => self.directory(point, &target),
+                () if kind.is_file() => bind_read_only(point, &target),
+                () => Ok(()),
+            };
+            self.tell(result)?;
+        }
+        Ok(())
+    }
+
+    /// Tells of what can't be shown; what the user may not read stays empty without a word.
+    fn tell(&self, result: Result<()>) -> Result<()> {
+        match result {
+            Err(e) if e.errno() != Some(libc::EACCES) => self.sync.ask(&Ask::Warning(e.to_string())),
+            _ => Ok(()),
+        }
     }
 
     fn layer(&mut self, from: &Path, to: &Path) -> Result<()> {
@@ -137,9 +192,11 @@ fn copy_mode(from: &Path, to: &Path) {
     let _ = std::fs::set_permissions(to, meta.permissions());
 }
 
-fn mounts_below(base: &Path) -> Result<BTreeSet<PathBuf>> {
+/// Of mounts at one point the last counts.
+fn mounts_below(base: &Path) -> Result<BTreeMap<PathBuf, bool>> {
     let mounts = hull_sys::mountinfo::own().what(|| "cannot read \"/proc/self/mountinfo\"")?;
-    Ok(mounts.into_iter().map(|m| m.point).filter(|p| p.starts_with(base) && p != base).collect())
+    let below = mounts.into_iter().filter(|m| m.point.starts_with(base) && m.point != base);
+    Ok(below.map(|m| (m.point, VIEWS.contains(&m.kind.as_str()))).collect())
 }
 
 fn c_path(path: &Path) -> Result<CString> {

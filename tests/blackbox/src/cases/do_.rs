@@ -20,6 +20,9 @@ pub(crate) const CASES: &[Case] = &[
     case!(host_files, "the host's files are there"),
     case!(writes_vanish, "what is written, changed and removed is so inside, and not on the host"),
     case!(writes_vanish_everywhere, "so it is in /etc, /usr, /tmp, /root and /var"),
+    case!(writes_beside_mounts, "so it is in a directory with mounts below it, and in what is mounted"),
+    case!(host_views, "another procfs of the host is out of reach"),
+    case!(as_user_beside_mounts, "an ordinary user sees the files of a directory with mounts below it, and can make some"),
     case!(rw, "--rw lets writes through, below that path alone"),
     case!(ro, "--ro makes a path read-only"),
     case!(rw_missing, "--rw of a missing path is an error that names it"),
@@ -195,6 +198,70 @@ fn writes_vanish_everywhere(ctx: &Ctx) -> Done {
     same!(wrong, Vec::<PathBuf>::new(), "files on the host");
     same!(out.out, "x\n".repeat(dirs.len()), "what was read back inside");
     Ok(())
+}
+
+/// A directory with files, a tmpfs with another in it, and a file mounted on another.
+fn crowded(ctx: &Ctx) -> Result<PathBuf, Stop> {
+    host::private_mounts()?;
+    let dir = ctx.host_dir("crowded");
+    let tmpfs = |at: &str| -> Done {
+        fs::create_dir(dir.join(at))?;
+        rustix::mount::mount("tmpfs", dir.join(at), "tmpfs", rustix::mount::MountFlags::empty(), None)?;
+        crate::ctx::chmod(&dir.join(at), 0o777);
+        Ok(())
+    };
+    tmpfs("sub")?;
+    tmpfs("sub/deep")?;
+    fs::create_dir(dir.join("plain"))?;
+    for name in ["f", "target", "plain/f", "sub/f", "sub/deep/f"] {
+        fs::write(dir.join(name), "before\n")?;
+    }
+    fs::write(dir.join("over"), "covers\n")?;
+    rustix::mount::mount_bind(dir.join("over"), dir.join("target"))?;
+    Ok(dir)
+}
+
+fn unmount_below(dir: &std::path::Path) -> Done {
+    for m in host::mounts("self").iter().rev().filter(|m| std::path::Path::new(&m.target).starts_with(dir)) {
+        rustix::mount::unmount(&m.target, rustix::mount::UnmountFlags::DETACH)?;
+    }
+    Ok(())
+}
+
+fn writes_beside_mounts(ctx: &Ctx) -> Done {
+    call(ctx, &[])?;
+    let dir = crowded(ctx)?;
+    let script = format!(
+        "cd {} && for f in f plain/f sub/f sub/deep/f; do cat $f && echo after > $f && cat $f && echo x > $f.new && rm $f; done; cat target",
+        dir.display()
+    );
+    let out = sh(ctx, &[], &script)?.ok()?;
+    same!((out.out, out.err), ("before\nafter\n".repeat(4) + "covers\n", String::new()), "output");
+    for name in ["f", "plain/f", "sub/f", "sub/deep/f"] {
+        same!(fs::read_to_string(dir.join(name))?, "before\n", "{name} of the host");
+        check!(!dir.join(format!("{name}.new")).exists(), "a write came through beside {name}");
+    }
+    unmount_below(&dir)
+}
+
+fn host_views(ctx: &Ctx) -> Done {
+    call(ctx, &[])?;
+    host::private_mounts()?;
+    let dir = ctx.host_dir("chroot");
+    fs::create_dir(dir.join("proc"))?;
+    rustix::mount::mount("proc", dir.join("proc"), "proc", rustix::mount::MountFlags::empty(), None)?;
+    same!(sh(ctx, &[], &format!("ls -A {}/proc", dir.display()))?.ok()?.out, "", "what is seen of it");
+    unmount_below(&dir)
+}
+
+fn as_user_beside_mounts(ctx: &Ctx) -> Done {
+    user_call(ctx, &[])?;
+    let dir = crowded(ctx)?;
+    let script = format!("cd {} && cat f plain/f sub/f sub/deep/f target && echo x > new && cat new", dir.display());
+    let out = as_1000(ctx, &[], &script)?.ok()?;
+    same!((out.out, out.err), ("before\n".repeat(4) + "covers\nx\n", String::new()), "output");
+    check!(!dir.join("new").exists(), "a write came through");
+    unmount_below(&dir)
 }
 
 fn rw(ctx: &Ctx) -> Done {
