@@ -440,7 +440,8 @@ impl ProcessPlan {
         if let Some(filter) = &self.filter {
             self.load(filter, sync)?;
         }
-        let last = self.final_sets(have);
+        // What can be inherited need not be permitted, so that it is as `confine` left it.
+        let last = CapSets { inheritable: have.inheritable, ..self.final_sets(have) };
         if last != have {
             creds::capset(last).what(|| "process.capabilities: cannot set them")?;
         }
