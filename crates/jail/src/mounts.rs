@@ -15,6 +15,7 @@ use hull_sys::mount::{self, Change, Context, attr};
 
 use crate::error::{Context as _, Error, Result};
 use crate::plan::{MountPlan, Plan};
+use crate::process::HostProc;
 use crate::protect::Places;
 use crate::root::{Root, Want, kind_of};
 use crate::sync::{Ask, Sync};
@@ -220,7 +221,11 @@ impl<'a> Mounter<'a> {
         let late = tmpfs && m.options.attr_set & attr::RDONLY != 0;
         let attributes = if late { m.options.attr_set & !attr::RDONLY } else { m.options.attr_set };
         let long = data.iter().any(|(_, v)| v.as_ref().is_some_and(|v| v.len() >= LONGEST_VALUE));
-        let tree = match if long { self.classic(m, &target, &data, attributes) } else { self.create(m, &data, attributes) } {
+        let made = match long {
+            true => self.classic(m, &data, attributes),
+            false => self.create(m, &data, attributes),
+        };
+        let tree = match made {
             Ok(tree) => tree,
             Err(e) if m.kind == "sysfs" && e.errno() == Some(libc::EPERM) => host_sysfs(attributes)?,
             Err(e) => return Err(e),
@@ -272,16 +277,18 @@ impl<'a> Mounter<'a> {
     }
 
     /// As [`Mounter::create`] by mount(2), for options longer than fsconfig(2) takes (overlays of many layers). That
-    /// call wants a place for the mount at once: it is in a file system that nobody else has, shown at the target for
-    /// as long as this takes, so that no name of the container's is looked up to find the mount again.
-    fn classic(&self, m: &MountPlan, target: &OwnedFd, data: &[(String, Option<String>)], attributes: u64) -> Result<OwnedFd> {
+    /// call wants a place for the mount at once: it is in a file system that nobody else has, shown for as long as this
+    /// takes, so that no name of the container's is looked up to find the mount again. It is shown in procfs, where it
+    /// hides nothing that the options may name: layers may well be below the target.
+    fn classic(&self, m: &MountPlan, data: &[(String, Option<String>)], attributes: u64) -> Result<OwnedFd> {
         let doing = || "cannot make a place for the mount";
+        let over = HostProc::open()?.open_file("tty", OFlags::PATH | OFlags::DIRECTORY)?;
         let context = Context::open(c"tmpfs").what(doing)?;
         context.set(c"mode", c"0700").what(doing)?;
         let scratch = context.mount(attr::NOSUID | attr::NODEV | attr::NOEXEC).what(doing)?;
         rustix::fs::mkdirat(&scratch, PLACE, Mode::RWXU).what(doing)?;
         let place = crate::root::open_child(scratch.as_fd(), PLACE.as_ref()).what(doing)?;
-        mount::move_mount(scratch.as_fd(), target.as_fd()).what(doing)?;
+        mount::move_mount(scratch.as_fd(), over.as_fd()).what(doing)?;
         let made = self.mount_at(m, &place, data, attributes, &scratch);
         let gone = mount::unmount(&c_string(&fd_path(&scratch))?, libc::MNT_DETACH);
         made.and_then(|tree| gone.what(|| "cannot unmount the place of the mount").map(|()| tree))
@@ -300,9 +307,11 @@ impl<'a> Mounter<'a> {
         let text: Vec<String> =
             data.iter().map(|(k, v)| v.as_ref().map_or_else(|| k.clone(), |v| format!("{k}={v}"))).collect();
         let (source, kind, data) = (c_string(&m.source)?, c_string(&m.kind)?, c_string(&text.join(","))?);
-        let flags = m.options.ms_set & (libc::MS_SYNCHRONOUS | libc::MS_DIRSYNC | libc::MS_MANDLOCK | libc::MS_LAZYTIME);
-        mount::mount_classic(Some(&source), &c_string(&fd_path(place))?, Some(&kind), flags, Some(&data)).what(|| "mount")?;
-        let tree = mount::open_tree_clone(scratch.as_fd(), &c_string(PLACE)?, false, true).what(|| "cannot open the mount")?;
+        let known = libc::MS_SYNCHRONOUS | libc::MS_DIRSYNC | libc::MS_MANDLOCK | libc::MS_LAZYTIME;
+        let (at, flags) = (c_string(&fd_path(place))?, m.options.ms_set & known);
+        mount::mount_classic(Some(&source), &at, Some(&kind), flags, Some(&data)).what(|| "mount")?;
+        let tree = mount::open_tree_clone(scratch.as_fd(), &c_string(PLACE)?, false, true);
+        let tree = tree.what(|| "cannot open the mount")?;
         let device = |fd: &OwnedFd| rustix::fs::fstat(fd).what(|| "cannot examine the mount").map(|st| st.st_dev);
         if device(&tree)? == device(scratch)? {
             return Err(Error::new("the mount is elsewhere: \"/proc\" is not what it should be"));

@@ -94,6 +94,7 @@ pub(crate) const CASES: &[Case] = &[
         .theirs("crun", "1.8.1 runs it, on the mounts of its caller"),
     case!(overlay, "an overlay is mounted from its data string"),
     case!(overlay_long, "an overlay of many layers is mounted with the flags of its options, and nothing else is left"),
+    case!(overlay_of_target, "an overlay of many layers may have its own target among them"),
     case!(proc_hidepid, "options of proc are passed on"),
     case!(mqueue_and_shm, "message queues and shared memory are the container's own"),
     case!(proc_subdir_forbidden, "a bind mount over /proc/self is refused")
@@ -761,24 +762,38 @@ fn overlay(ctx: &Ctx) -> Done {
     Ok(())
 }
 
-fn overlay_long(ctx: &Ctx) -> Done {
+/// Directories whose names take more than 256 characters together, with the files f0 to f11.
+fn layers(ctx: &Ctx) -> Result<String, Stop> {
     let dir = ctx.host_dir("layers");
     let layers: Vec<String> = (0..12).map(|n| format!("{}/a-layer-with-a-rather-long-name-{n}", dir.display())).collect();
     for (n, layer) in layers.iter().enumerate() {
         fs::create_dir(layer)?;
         fs::write(format!("{layer}/f{n}"), n.to_string())?;
     }
-    let lower = format!("lowerdir={}", layers.join(":"));
-    check!(lower.len() > 256, "not long enough to matter");
+    Ok(layers.join(":"))
+}
+
+fn overlay_long(ctx: &Ctx) -> Done {
+    let lower = format!("lowerdir={}", layers(ctx)?);
     let b = ctx.bundle().tweak(|c| c.mount("/mnt", "overlay", "layers", &[&lower, "ro", "nosuid", "nodev", "noatime"]));
     let out = b.sh("cat /mnt/f0 /mnt/f11; echo; cat /proc/self/mountinfo").run()?.ok()?;
     check!(out.out.starts_with("011\n"), "layers: {:?}", out.out.lines().next());
+    check!(!out.out.contains(" /proc/tty "), "something was left at /proc/tty");
     let at: Vec<&str> = out.out.lines().filter(|l| l.split(' ').nth(4) == Some("/mnt")).collect();
     check!(at.len() == 1, "mounts there: {at:?}");
     let flags = at[0].split(' ').nth(5).unwrap_or_default();
     for flag in ["ro", "nosuid", "nodev", "noatime"] {
         check!(flags.split(',').any(|f| f == flag), "no {flag} in {flags}");
     }
+    Ok(())
+}
+
+fn overlay_of_target(ctx: &Ctx) -> Done {
+    let b = ctx.bundle();
+    let lower = format!("lowerdir={}:{}/rootfs/etc", layers(ctx)?, b.dir.display());
+    let passwd = fs::read_to_string(b.dir.join("rootfs/etc/passwd"))?;
+    let b = b.tweak(|c| c.mount("/etc", "overlay", "layers", &[&lower])).sh("cat /etc/f3; cat /etc/passwd");
+    same!(b.run()?.ok()?.out, format!("3{passwd}"), "content");
     Ok(())
 }
 
