@@ -118,51 +118,53 @@ pub(crate) fn check_console(process: &hull_spec::Process, bundle: &Bundle, detac
     }
 }
 
-/// How many descriptors from 3 up the program inherits, and what its environment says of them: those of socket
-/// activation (sd_listen_fds(3)), then `preserve` more.
-///
-/// # Errors
-/// Where one of them was not passed to hull.
-pub(crate) fn listen_fds(preserve: u32) -> Result<(u32, Vec<String>)> {
-    let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u32>().ok());
-    let for_us = number("LISTEN_PID").is_none_or(|pid| pid == std::process::id());
-    let count = number("LISTEN_FDS").filter(|_| for_us).unwrap_or(0);
-    let all = inherited(count, preserve, hull_sys::fs::is_inherited)?;
-    if count == 0 {
-        return Ok((all, Vec::new()));
+impl Runtime {
+    /// How many descriptors from 3 up the program inherits, and what its environment says of them: those of socket
+    /// activation (sd_listen_fds(3)), then `preserve` more. One that is not open is none, which the user should know.
+    ///
+    /// # Errors
+    /// Where there are more than a process can have.
+    pub(crate) fn inherited_fds(&self, preserve: u32) -> Result<(u32, Vec<String>)> {
+        let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u32>().ok());
+        let for_us = number("LISTEN_PID").is_none_or(|pid| pid == std::process::id());
+        let listen = number("LISTEN_FDS").filter(|_| for_us).unwrap_or(0);
+        let all = sum(listen, preserve)?;
+        let mut closed = (3..3 + all as i32).filter(|fd| !hull_sys::fs::is_inherited(*fd));
+        if let Some(first) = closed.next() {
+            let more = closed.count();
+            self.warn(&format!("descriptor {first} and {more} more of those to be inherited are not open"));
+        }
+        if listen == 0 {
+            return Ok((all, Vec::new()));
+        }
+        let mut env = vec![format!("LISTEN_FDS={listen}"), "LISTEN_PID=1".into()];
+        if let Ok(names) = std::env::var("LISTEN_FDNAMES") {
+            env.push(format!("LISTEN_FDNAMES={names}"));
+        }
+        Ok((all, env))
     }
-    let mut env = vec![format!("LISTEN_FDS={count}"), "LISTEN_PID=1".into()];
-    if let Ok(names) = std::env::var("LISTEN_FDNAMES") {
-        env.push(format!("LISTEN_FDNAMES={names}"));
-    }
-    Ok((all, env))
 }
 
-/// The sum of both, each of which must be there: a number that is free would come to be one of hull's own files.
-fn inherited(listen: u32, preserve: u32, open: impl Fn(i32) -> bool) -> Result<u32> {
-    let all = u64::from(listen) + u64::from(preserve);
-    // As each has to be open, this ends at the limit of open files, far below where the numbers do.
-    for fd in 3..3 + all {
-        if !i32::try_from(fd).is_ok_and(&open) {
-            let whose = if fd - 3 < listen.into() { format!("LISTEN_FDS={listen}") } else { format!("--preserve-fds {preserve}") };
-            return Err(Error::new(format!("{whose}: unable to preserve descriptor {fd}: it is not open")));
+/// Both numbers together.
+fn sum(listen: u32, preserve: u32) -> Result<u32> {
+    /// Far more than anybody passes, and than hosts mostly let a process have.
+    const MOST: u32 = 4096;
+    for (whose, count) in [("LISTEN_FDS", listen), ("--preserve-fds", preserve)] {
+        if count > MOST {
+            return Err(Error::new(format!("{whose}: {count}: must be at most {MOST}")));
         }
     }
-    Ok(all as u32)
+    Ok(listen + preserve)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::sum;
 
     #[test]
-    fn descriptors_to_inherit_must_be_there() {
-        let count = |listen, preserve| inherited(listen, preserve, |fd| fd < 7);
-        assert_eq!(count(0, 0).unwrap(), 0);
-        assert_eq!(count(3, 1).unwrap(), 4);
-        let said = |listen, preserve| count(listen, preserve).unwrap_err().to_string();
-        assert_eq!(said(1, 4), "--preserve-fds 4: unable to preserve descriptor 7: it is not open");
-        assert_eq!(said(u32::MAX - 5, 0), "LISTEN_FDS=4294967290: unable to preserve descriptor 7: it is not open");
-        assert!(count(u32::MAX, u32::MAX).is_err());
+    fn numbers_of_descriptors_are_bounded() {
+        assert_eq!(sum(3, 1).unwrap(), 4);
+        assert!(sum(u32::MAX - 5, 0).unwrap_err().to_string().starts_with("LISTEN_FDS: 4294967290: "));
+        assert!(sum(0, u32::MAX).unwrap_err().to_string().starts_with("--preserve-fds: "));
     }
 }

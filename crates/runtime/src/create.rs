@@ -16,7 +16,7 @@ use hull_jail::sync::Sync;
 use hull_spec::{Hooks, NamespaceKind, Resources, Seccomp, Spec};
 use hull_sys::clone::{self, Side};
 
-use crate::bundle::{Bundle, check_console, listen_fds};
+use crate::bundle::{Bundle, check_console};
 use crate::child::{Answers, Conversation};
 use crate::documents::hook_text;
 use crate::notify::Notify;
@@ -192,7 +192,7 @@ impl Runtime {
             ..State::default()
         };
         let mut warnings = Vec::new();
-        let (preserve_fds, extra_env) = listen_fds(bundle.preserve_fds)?;
+        let (preserve_fds, extra_env) = self.inherited_fds(bundle.preserve_fds)?;
         let options = Options {
             rootfs,
             id: id.to_owned(),

@@ -11,7 +11,6 @@ use hull_spec::{Process, Spec};
 use hull_sys::clone::{self, Side, flags};
 
 use crate::child::{Answers, Conversation};
-use crate::bundle::listen_fds;
 use crate::create::one_thread;
 use crate::documents::deliver;
 use crate::state::{Dir, State, Status};
@@ -77,7 +76,7 @@ impl Runtime {
         let mut plan = hull_jail::plan::process_plan(process, filter, &mut warnings)?;
         warnings.iter().for_each(|w| self.warn(w));
         plan.take_container(&linux)?;
-        let (preserve, extra) = listen_fds(options.preserve_fds)?;
+        let (preserve, extra) = self.inherited_fds(options.preserve_fds)?;
         plan.preserve_fds = preserve;
         plan.keyring = (!state.no_new_keyring)
             .then(|| std::ffi::CString::new(format!("_ses.{id}")))
