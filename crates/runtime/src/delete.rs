@@ -54,18 +54,14 @@ impl Runtime {
     /// Undoes all that a container is, whatever of it there is.
     pub(crate) fn destroy(&self, dir: Dir, state: &State) -> Result<()> {
         self.end(state)?;
-        match &state.cgroup {
-            // A crash left no word of it: if it was made, its only process ends with hull.
-            Some(cgroup) if state.cgroup_planned => {
-                if emptied(cgroup) {
-                    cgroup.delete().map_err(cgroup_error)?;
-                }
-            }
-            Some(cgroup) => {
+        if let Some(cgroup) = &state.cgroup {
+            if !state.cgroup_planned {
                 cgroup.kill_all().map_err(cgroup_error)?;
+            }
+            // A crash left no word of one that is only planned: if it was made, its only process ends with hull.
+            if !state.cgroup_planned || emptied(cgroup) {
                 cgroup.delete().map_err(cgroup_error)?;
             }
-            None => {}
         }
         let spec = dir.spec();
         unmount(state)?;
