@@ -35,6 +35,7 @@
 mod bundle;
 mod child;
 mod console;
+mod control;
 mod create;
 mod delete;
 mod documents;

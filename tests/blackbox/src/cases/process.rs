@@ -290,7 +290,7 @@ fn wild_numbers(ctx: &Ctx) -> Done {
         let b = ctx.bundle().probe(&["fds"]);
         let call = activated(&b, "run", listen).fd(3, file_fd(ctx, "")?).fd(9, file_fd(ctx, "")?);
         let out = call.run()?;
-        check!(!numbers(&out.out).iter().any(|n| *n == "9"), "LISTEN_FDS={listen} passed {:?}", out.out);
+        check!(!numbers(&out.out).contains(&"9"), "LISTEN_FDS={listen} passed {:?}", out.out);
     }
     for preserve in ["4294967290", "4294967295"] {
         let b = ctx.bundle().option("--preserve-fds").option(preserve).probe(&["fds"]);
