@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use hull_runtime::{Bundle, Context as _, Error, Result, Runtime, Source, State, Status};
+use hull_spec::state::Output;
 use hull_spec::{Resources, Spec};
 
 use crate::args::{self, Cli, Command, OutputFormat};
@@ -88,28 +89,13 @@ fn run(runtime: &Runtime, c: &args::Run) -> Result<i32> {
     runtime.run(&c.launch.id, &bundle(&c.launch, !c.detach), c.detach, c.keep)
 }
 
-/// The state document as runc prints it, field by field: scripts cut it with tools that know no JSON.
-#[derive(serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Document<'a> {
-    oci_version: &'a str,
-    id: &'a str,
-    pid: i32,
-    status: String,
-    bundle: &'a Path,
-    rootfs: &'a Path,
-    created: &'a str,
-    #[serde(skip_serializing_if = "std::collections::BTreeMap::is_empty")]
-    annotations: &'a std::collections::BTreeMap<String, String>,
-    owner: String,
-}
-
-fn document(state: &State, status: Status, owner: String) -> Document<'_> {
-    Document {
+/// The state document of a container whose owner's name is `owner`.
+fn document<'a>(state: &'a State, status: Status, owner: &'a str) -> Output<'a> {
+    Output {
         oci_version: &state.oci_version,
         id: &state.id,
         pid: if status == Status::Stopped { 0 } else { state.pid },
-        status: status.to_string(),
+        status: status.as_str(),
         bundle: &state.bundle,
         rootfs: &state.rootfs,
         created: &state.created,
@@ -120,7 +106,7 @@ fn document(state: &State, status: Status, owner: String) -> Document<'_> {
 
 fn state(runtime: &Runtime, id: &str) -> Result<i32> {
     let (state, status) = runtime.status(id)?;
-    let mut bytes = serde_json::to_vec_pretty(&document(&state, status, String::new())).map_err(json)?;
+    let mut bytes = serde_json::to_vec_pretty(&document(&state, status, "")).map_err(json)?;
     bytes.push(b'\n');
     print(&bytes)
 }
@@ -137,7 +123,9 @@ fn list(runtime: &Runtime, c: &args::List, root_given: bool) -> Result<i32> {
     }
     let owner = |uid: u32| user_name(uid).unwrap_or_else(|| format!("#{uid}"));
     if c.format == OutputFormat::Json {
-        let all: Vec<_> = containers.iter().map(|(s, status)| document(s, *status, owner(s.owner))).collect();
+        let owners: Vec<String> = containers.iter().map(|(s, _)| owner(s.owner)).collect();
+        let all: Vec<_> =
+            containers.iter().zip(&owners).map(|((s, status), owner)| document(s, *status, owner)).collect();
         // Go writes an empty list as null, and scripts have learned to read that.
         let text = if all.is_empty() { "null".to_owned() } else { serde_json::to_string(&all).map_err(json)? };
         return print(format!("{text}\n").as_bytes());

@@ -104,13 +104,7 @@ impl Init<'_> {
         if plan.new_cgroup_ns {
             clone::unshare(flags::NEWCGROUP).what(|| "cannot make a cgroup namespace")?;
         }
-        if let Some(name) = &plan.process.keyring {
-            match hull_sys::key::new_session_keyring(name) {
-                // A kernel or a sandbox without keys protects none.
-                Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {}
-                other => other.what(|| "cannot make a session keyring (--no-new-keyring keeps the caller's)")?,
-            }
-        }
+        plan.process.join_keyring()?;
         let proc = HostProc::open()?;
         let attributes = plan.process.attributes(&proc)?;
         let own_ns = self.isolate_mounts()?;

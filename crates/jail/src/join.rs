@@ -69,12 +69,7 @@ impl Join<'_> {
             rustix::process::fchdir(&root).what(|| "cannot enter the container's root")?;
             rustix::process::chroot(".").what(|| "cannot enter the container's root")?;
         }
-        if let Some(name) = &self.process.keyring {
-            match hull_sys::key::new_session_keyring(name) {
-                Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {}
-                other => other.what(|| "cannot make a session keyring")?,
-            }
-        }
+        self.process.join_keyring()?;
         let terminal = self.make_terminal()?;
         // No descriptor of the host's may serve as a working directory (CVE-2024-21626).
         rustix::process::chdir(Path::new("/")).what(|| "cannot enter \"/\"")?;

@@ -156,6 +156,16 @@ impl HostProc {
 }
 
 impl ProcessPlan {
+    /// Leaves the caller's session keyring for the container's.
+    pub(crate) fn join_keyring(&self) -> Result<()> {
+        let Some(name) = &self.keyring else { return Ok(()) };
+        match hull_sys::key::new_session_keyring(name) {
+            // A kernel or a sandbox without keys protects none.
+            Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+            other => other.what(|| "cannot make a session keyring (--no-new-keyring keeps the caller's)"),
+        }
+    }
+
     /// Whether a label is to be set.
     pub(crate) fn wants_label(&self) -> bool {
         self.apparmor.is_some() || self.selinux.is_some()

@@ -101,7 +101,9 @@ impl Runtime {
             plan.root = RootSource::Host(launched.overlay(overlay)?);
         }
         let entry = launched.make_cgroup()?;
-        if !plan.asks_nothing() {
+        // Where the child asks nothing, it hears the order to go on as soon as it is on record and under its limits.
+        let ahead = plan.asks_nothing();
+        if !ahead {
             // Much may happen before the process is on record, hooks for one; until then the cgroup tells of it.
             launched.dir()?.save(&launched.state)?;
         }
@@ -110,8 +112,6 @@ impl Runtime {
             plan.hierarchies = hierarchies(&cgroup.places(&host).map_err(cgroup_error)?);
         }
         let idmaps = launched.make_process(&plan, &path, entry.v2, entry.v1, gate)?;
-        // Where the child asks nothing, it hears the order to go on as soon as it is on record and under its limits.
-        let ahead = plan.asks_nothing();
         launched.record()?;
         launched.save_config()?;
         if let Some((resources, fresh)) = entry.later {

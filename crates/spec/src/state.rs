@@ -46,7 +46,8 @@ pub struct ContainerProcessState<'a> {
 /// Name of the seccomp listener among [`ContainerProcessState::fds`].
 pub const SECCOMP_FD: &str = "seccompFd";
 
-/// The state as `state` prints it: with what engines read of runc's, in runc's order.
+/// The state as `state` prints it: with what engines read of runc's, in runc's order, as scripts cut it with tools that
+/// know no JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Output<'a> {

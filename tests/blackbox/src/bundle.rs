@@ -135,6 +135,18 @@ impl<'a> Bundle<'a> {
         self.call("create").run()
     }
 
+    /// `create` ends within `seconds`, and fails.
+    #[track_caller]
+    pub(crate) fn create_fails_within(&self, seconds: u64) -> Result<(), Stop> {
+        let mut running = self.call("create").spawn()?;
+        let ended = host::wait_for("the end of create", seconds, || matches!(running.child.try_wait(), Ok(Some(_))));
+        if ended.is_err() {
+            let _ = running.child.kill();
+        }
+        ended?;
+        running.wait()?.fails().map(drop)
+    }
+
     /// `create`.
     #[track_caller]
     pub(crate) fn create(self) -> Result<Container<'a>, Stop> {

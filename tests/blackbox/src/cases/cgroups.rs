@@ -508,15 +508,9 @@ fn frozen_before(ctx: &Ctx) -> Done {
         fs::create_dir(h.at.join(&b.id))?;
         fs::write(h.at.join(&b.id).join("freezer.state"), "FROZEN")?;
     }
-    let mut running = b.call("create").spawn()?;
-    let ended = wait_for("the end of create", 5, || matches!(running.child.try_wait(), Ok(Some(_))));
-    if ended.is_err() {
-        let _ = running.child.kill();
-    }
+    let refused = b.create_fails_within(5);
     crate::ctx::remove_cgroups(&ctx.tag);
-    ended?;
-    running.wait()?.fails()?;
-    Ok(())
+    refused
 }
 
 fn in_use(ctx: &Ctx) -> Done {
