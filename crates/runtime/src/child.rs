@@ -155,13 +155,15 @@ impl Conversation {
         match unsafe { clone::clone3(0, None) }.what(|| "cannot make a process")? {
             Side::Child => {
                 let here = Here::new();
+                let is_new = plan.new & flags::NEWNS != 0;
                 let opened = clone::setns(self.child.pidfd.as_fd(), flags::NEWNS)
                     .what(|| "cannot enter the container's mount namespace")
                     .and_then(|()| hull_jail::source_for(mount, answers.idmaps));
                 let opened = match opened {
                     // What is mounted below it can't be left out there, since the container has no right to look
-                    // behind it; on the host it can.
-                    Err(e) if e.errno() == Some(libc::EINVAL) => {
+                    // behind it; on the host it can. Not for a namespace that is joined: whoever owns it may have
+                    // put there what fails, and another file has that name on the host.
+                    Err(e) if is_new && e.errno() == Some(libc::EINVAL) => {
                         here.and_then(Here::back).and_then(|()| hull_jail::source_for(mount, answers.idmaps))
                     }
                     other => other,

@@ -18,6 +18,8 @@ pub(crate) const CASES: &[Case] = &[
     case!(several_by_path, "a pod: net, ipc, uts, pid of another container at once"),
     case!(exec_in_joined, "exec enters the joined namespaces"),
     case!(bind_mounted_path, "a namespace is joined by the path of a bind mount"),
+    case!(source_in_joined, "a source that a joined mount namespace can't give is not taken from the host")
+        .theirs("crun", "1.8.1 fails with a lost connection to its child"),
     case!(path_missing, "a namespace path that doesn't exist is refused and named"),
     case!(path_is_no_namespace, "a namespace path that is a plain file is refused"),
     case!(path_of_other_kind, "a path to a namespace of another kind is refused"),
@@ -145,6 +147,37 @@ fn bind_mounted_path(ctx: &Ctx) -> Done {
     let out = b.args(&["/bin/readlink", "/proc/self/ns/net"]).run();
     unmount(&file, UnmountFlags::DETACH)?;
     same!(out?.ok()?.line(), want, "net");
+    Ok(())
+}
+
+/// The owner of a mount namespace that is joined decides what is a source there, and must not get the host's file of
+/// that name instead: a link into a third mount namespace makes a source that can't be bound.
+fn source_in_joined(ctx: &Ctx) -> Done {
+    let all = ["CAP_SYS_ADMIN", "CAP_SYS_CHROOT", "CAP_DAC_OVERRIDE", "CAP_SETUID", "CAP_SETGID", "CAP_SYS_PTRACE"];
+    let secret = ctx.host_dir("precious");
+    std::fs::write(secret.join("file"), "of the host\n")?;
+    let second = ctx.bundle();
+    let (root, secret) = (second.rootfs().display().to_string(), secret.display().to_string());
+    let parent = std::path::Path::new(&secret).parent().unwrap().display().to_string();
+    let script = format!(
+        "mkdir -p {root} {parent} /tmp/seen && mount --rbind / {root} && unshare -m /bin/sleep 1000 & \
+         while [ -z \"$pid\" ] || [ $(readlink /proc/$pid/ns/mnt) = $(readlink /proc/self/ns/mnt) ]; do \
+             pid=$(pidof sleep); done; \
+         ln -s /proc/$pid/root/etc {secret} && echo ready; exec sleep 999"
+    );
+    let first = ctx.bundle().rw().tweak(Edit::userns).tweak(|v| v.caps([&all, &all, &all, &[], &[]])).sh(&script).up()?;
+    first.wait_out("ready")?;
+    let pid = first.pid()?;
+    let second = second.rw().tweak(Edit::userns).tweak(|v| {
+        v.join("pid", Some(&format!("/proc/{pid}/ns/pid")));
+        v.join("user", Some(&format!("/proc/{pid}/ns/user")));
+        v.join("mount", Some(&format!("/proc/{pid}/ns/mnt")));
+        v["mounts"] = json!([{ "destination": "/tmp/seen", "source": secret, "options": ["bind"] }]);
+        v["linux"].as_object_mut().unwrap().retain(|k, _| !matches!(k.as_str(), "maskedPaths" | "readonlyPaths"));
+    });
+    let out = second.sh("cat /tmp/seen/file").run()?;
+    check!(!out.out.contains("of the host"), "the host's file is in the container: {}", out.text());
+    out.fails()?.names(&[&secret])?;
     Ok(())
 }
 
