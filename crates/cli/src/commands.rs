@@ -30,6 +30,7 @@ pub(crate) fn execute(runtime: &Runtime, logger: &Rc<Logger>, cli: Cli) -> Resul
         Command::Resume(c) => runtime.freeze(&c.id, false).map(|()| 0),
         Command::Update(c) => runtime.update(&c.id, &resources(&c)?).map(|()| 0),
         Command::Events(c) => events(runtime, &c),
+        Command::Mounts(c) => mounts(runtime, &c),
         Command::Spec(c) => spec(&c),
         Command::Features(_) => print(&hull_spec::default::to_pretty(&crate::features::document()).map_err(json)?),
         Command::Do(c) => crate::sandbox::run(runtime, &c),
@@ -223,15 +224,32 @@ fn ids(runtime: &Runtime, id: &str, regex: bool) -> Result<Vec<String>> {
     Ok(runtime.list()?.into_iter().map(|(s, _)| s.id).filter(|id| pattern.is_match(id)).collect())
 }
 
+/// The bytes of a file, or with "-" of standard input.
+fn read(file: &Path) -> Result<Vec<u8>> {
+    if file != Path::new("-") {
+        return std::fs::read(file).what(|| format!("cannot read \"{}\"", file.display()));
+    }
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut std::io::stdin(), &mut bytes).what(|| "cannot read standard input")?;
+    Ok(bytes)
+}
+
+fn mounts(runtime: &Runtime, c: &args::Mounts) -> Result<i32> {
+    let mounts = hull_spec::Mount::list_from_slice(&read(&c.file)?);
+    let mounts = mounts.map_err(|e| Error::new(format!("\"{}\": {e}", c.file.display())))?;
+    match c.action {
+        args::MountsAction::Add => runtime.add_mounts(&c.id, mounts)?,
+        args::MountsAction::Remove => {
+            let paths: Vec<_> = mounts.into_iter().map(|m| m.destination).collect();
+            runtime.remove_mounts(&c.id, &paths)?;
+        }
+    }
+    Ok(0)
+}
+
 fn resources(c: &args::Update) -> Result<Resources> {
     if let Some(file) = &c.resources {
-        let bytes = if file == Path::new("-") {
-            let mut bytes = Vec::new();
-            std::io::Read::read_to_end(&mut std::io::stdin(), &mut bytes).what(|| "cannot read standard input")?;
-            bytes
-        } else {
-            std::fs::read(file).what(|| format!("cannot read \"{}\"", file.display()))?
-        };
+        let bytes = read(file)?;
         return Resources::from_slice(&bytes).map_err(|e| Error::new(format!("--resources: {e}")));
     }
     for (option, value) in [("--l3-cache-schema", &c.l3_cache_schema), ("--mem-bw-schema", &c.mem_bw_schema)] {

@@ -5,7 +5,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 
 use hull_spec::state::State;
 use hull_sys::clone::{self, flags};
@@ -207,13 +207,7 @@ impl Init<'_> {
         if !self.plan.has_mount_ns() {
             return Ok(None);
         }
-        let propagation = match self.plan.propagation {
-            0 => libc::MS_SLAVE | libc::MS_REC,
-            // What can't be bound comes to be so at the end: until then there is much to bind.
-            p if p & libc::MS_UNBINDABLE != 0 => libc::MS_PRIVATE | libc::MS_REC,
-            p => p,
-        };
-        let change = || mount::mount_classic(None, c"/", None, propagation, None);
+        let change = || mount::mount_classic(None, c"/", None, self.plan.isolation(), None);
         match change() {
             Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {}
             other => return other.what(|| "cannot set the propagation of \"/\"").map(|()| None),
@@ -375,12 +369,9 @@ fn hide_host_views(root: &Root) -> Result<()> {
 /// Keeps what is mounted on the root from appearing on the host where the whole tree is shared: the mount that
 /// holds the root's directory is made private.
 fn make_parent_private(root: &OwnedFd) -> Result<()> {
-    const MOUNT_ROOT: u64 = 0x2000;
     let mut dir = rustix::io::dup(root).what(|| "dup")?;
     loop {
-        let flags = AtFlags::EMPTY_PATH;
-        let st = rustix::fs::statx(&dir, "", flags, rustix::fs::StatxFlags::empty()).what(|| "statx")?;
-        if st.stx_attributes.bits() & MOUNT_ROOT != 0 {
+        if crate::live::is_mount_root(&dir).what(|| "statx")? {
             let change = Change { propagation: libc::MS_PRIVATE, ..Change::default() };
             return mount::set_attributes(dir.as_fd(), change).what(|| "cannot make the mount below it private");
         }

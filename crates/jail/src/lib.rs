@@ -12,6 +12,7 @@ pub mod error;
 pub mod hooks;
 pub mod init;
 pub mod join;
+pub mod live;
 mod mounts;
 pub mod overlay;
 pub mod plan;

@@ -34,6 +34,8 @@ pub(crate) struct Mounter<'a> {
     pub(crate) sync: &'a Sync,
     /// User namespaces that carry the mappings of id-mapped mounts.
     pub(crate) idmaps: &'a [OwnedFd],
+    /// Sources that were opened already, by index.
+    pub(crate) opened: Vec<Option<OwnedFd>>,
     /// Mounts to be made read-only when all is in place: later mounts may need directories in them.
     late_readonly: Vec<OwnedFd>,
     /// Mounts of procfs and sysfs, by target.
@@ -42,28 +44,32 @@ pub(crate) struct Mounter<'a> {
 
 impl<'a> Mounter<'a> {
     pub(crate) fn new(plan: &'a Plan, root: &'a mut Root, sync: &'a Sync, idmaps: &'a [OwnedFd]) -> Mounter<'a> {
-        Mounter { plan, root, sync, idmaps, late_readonly: Vec::new(), kernel: Vec::new() }
+        Mounter { plan, root, sync, idmaps, opened: Vec::new(), late_readonly: Vec::new(), kernel: Vec::new() }
     }
 
     pub(crate) fn mount_all(&mut self) -> Result<()> {
-        for (index, m) in self.plan.mounts.iter().enumerate() {
-            let doing = || {
-                let what = if m.options.bind { &m.source } else { &m.kind };
-                format!("error mounting \"{what}\" to rootfs at \"{}\"", m.target.display())
-            };
-            if m.target == Path::new("/") && (!self.plan.has_mount_ns() || m.kind.starts_with("cgroup")) {
-                return Err(Error::new(format!("{}: a mount on the root itself would hide the container", doing())));
-            }
-            self.kernel.retain(|(at, _)| !at.starts_with(&m.target));
-            if m.options.bind {
-                self.bind(index, m).map_err(|e| e.during(&doing()))?;
-            } else if m.kind == "cgroup" || m.kind == "cgroup2" {
-                crate::cgroupfs::mount(self, m).map_err(|e| e.during(&doing()))?;
-            } else {
-                self.filesystem(m).map_err(|e| e.during(&doing()))?;
-            }
+        (0..self.plan.mounts.len()).try_for_each(|index| self.mount(index))
+    }
+
+    /// Makes one.
+    pub(crate) fn mount(&mut self, index: usize) -> Result<()> {
+        let m = &self.plan.mounts[index];
+        let doing = || {
+            let what = if m.options.bind { &m.source } else { &m.kind };
+            format!("error mounting \"{what}\" to rootfs at \"{}\"", m.target.display())
+        };
+        if m.target == Path::new("/") && (!self.plan.has_mount_ns() || m.kind.starts_with("cgroup")) {
+            return Err(Error::new(format!("{}: a mount on the root itself would hide the container", doing())));
         }
-        Ok(())
+        self.kernel.retain(|(at, _)| !at.starts_with(&m.target));
+        let made = if m.options.bind {
+            self.bind(index, m)
+        } else if m.kind == "cgroup" || m.kind == "cgroup2" {
+            crate::cgroupfs::mount(self, m)
+        } else {
+            self.filesystem(m)
+        };
+        made.map_err(|e| e.during(&doing()))
     }
 
     /// Makes read-only what had to stay writable while mounts were made, and says where paths are to be protected.
@@ -115,7 +121,10 @@ impl<'a> Mounter<'a> {
 
     /// The tree to bind, detached. In a user namespace the source may lie where this process can't go: then the
     /// parent opens it, in this mount namespace so that earlier mounts are seen.
-    fn source(&self, index: usize, m: &MountPlan) -> Result<OwnedFd> {
+    fn source(&mut self, index: usize, m: &MountPlan) -> Result<OwnedFd> {
+        if let Some(tree) = self.opened.get_mut(index).and_then(Option::take) {
+            return Ok(tree);
+        }
         let path = CString::new(m.source.as_bytes()).map_err(|_| Error::new("source: has a NUL byte"))?;
         if !(self.plan.in_userns && m.idmap.is_some()) {
             match open_source(&path, m) {

@@ -37,6 +37,11 @@ impl Root {
         self.open_with(path, flags, ResolveFlags::empty())
     }
 
+    /// Opens `path` where no part of it is a link.
+    pub(crate) fn open_plain(&self, path: &Path) -> io::Result<OwnedFd> {
+        self.open_with(path, OFlags::PATH, ResolveFlags::NO_SYMLINKS)
+    }
+
     fn open_with(&self, path: &Path, flags: OFlags, more: ResolveFlags) -> io::Result<OwnedFd> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | more;

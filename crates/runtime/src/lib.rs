@@ -42,6 +42,7 @@ mod documents;
 mod exec;
 mod ids;
 mod listener;
+mod mounts;
 mod netdev;
 mod notify;
 mod relay;

@@ -322,6 +322,16 @@ impl Plan {
         self.new & flags::NEWNS != 0 || self.joins.iter().any(|j| j.flag == flags::NEWNS)
     }
 
+    /// MS_* that cut mounts off from the host's. What can't be bound comes to be so at the end: until then there is
+    /// much to bind.
+    pub fn isolation(&self) -> u64 {
+        match self.propagation {
+            0 => libc::MS_SLAVE | libc::MS_REC,
+            p if p & libc::MS_UNBINDABLE != 0 => libc::MS_PRIVATE | libc::MS_REC,
+            p => p,
+        }
+    }
+
     /// Whether a process in between must join or set up namespaces before the last clone.
     pub fn needs_stage(&self) -> bool {
         let joins_pid_or_time = self.joins.iter().any(|j| j.flag & (flags::NEWPID | flags::NEWTIME | flags::NEWUSER) != 0);
