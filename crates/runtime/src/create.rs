@@ -117,6 +117,11 @@ impl Runtime {
         if let Some((resources, fresh)) = entry.later {
             launched.set_limits(&resources, fresh)?;
         }
+        let runs_at_once = ahead && !gate;
+        if runs_at_once {
+            // What the caller asked for is there before the program is, and fails before it began.
+            launched.hand_out(bundle)?;
+        }
         if ahead {
             if bundle.foreground {
                 // From here on a signal may be meant for the program; it waits until it can be passed on.
@@ -132,7 +137,9 @@ impl Runtime {
             // Only now is the container's first process known, as there was one in between.
             launched.record()?;
         }
-        launched.hand_out(bundle)?;
+        if !runs_at_once {
+            launched.hand_out(bundle)?;
+        }
         if !ahead {
             let talk = launched.talk()?;
             if bundle.foreground {

@@ -5,7 +5,9 @@
 //! [`Runtime::report`].
 //!
 //! The process that calls [`Runtime::create`], [`Runtime::run`] or [`Runtime::exec`] must have one thread: the
-//! container's process begins as a copy of it.
+//! container's process begins as a copy of it. The first two leave it in the bundle's directory, as hooks are run from
+//! there; the last two, where they wait for the program, block its signals to pass them on, and `exec` binds it to
+//! the CPUs of `execCPUAffinity.initial`.
 //!
 //! ```no_run
 //! use hull_runtime::{Bundle, Runtime};

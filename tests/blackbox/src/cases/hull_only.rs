@@ -61,6 +61,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(man, "man prints a page"),
     case!(errors_name_the_field, "errors name the field by its path in config.json"),
     case!(cgroup_of_another, "what took the cgroup that a crashed create never made survives delete --force"),
+    case!(pid_file_before_program, "where the pid file or the pidfd can't be handed out, run fails before the program begins"),
     case!(pid_file_beside_link, "a link at the pid file's temporary name isn't followed"),
     case!(unmounts_its_own, "without a mount namespace, what a container mounted goes with it, and nothing else does"),
     case!(host_root_without_namespace, "a root of / without a mount namespace is refused, and the host's mounts stay"),
@@ -801,6 +802,22 @@ fn cgroup_of_another(ctx: &Ctx) -> Done {
     fs::write(ctx.root.join(&c.id).join("state.json"), state.to_string().replace(state["id"].as_str().unwrap(), &c.id))?;
     c.delete_force()?;
     check!(host::cgroups_named(&c.id).is_empty(), "an empty cgroup is left");
+    Ok(())
+}
+
+fn pid_file_before_program(ctx: &Ctx) -> Done {
+    ours(ctx)?;
+    let dir = ctx.host_dir("seen");
+    for option in ["--pid-file", "--pidfd-socket"] {
+        // Often enough for a program that is let go too soon to be seen.
+        for _ in 0..10 {
+            let b = ctx.bundle().tweak(|c| c.mount("/mnt", "bind", dir.to_str().unwrap(), &["bind"]));
+            let b = b.args(&["/bin/touch", "/mnt/ran"]).option(option).option("/no/such/directory/file");
+            b.call("run").run()?.fails()?.names(&["/no/such/directory/file"])?;
+            check!(!dir.join("ran").exists(), "{option}: the program ran");
+            b.nothing_left()?;
+        }
+    }
     Ok(())
 }
 
