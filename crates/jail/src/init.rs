@@ -90,6 +90,9 @@ impl Init<'_> {
             }
             crate::stage::join(&self.joins)?;
             crate::stage::hide()?;
+            if plan.made_as_root() != 0 {
+                clone::unshare(plan.made_as_root()).what(|| "cannot make an IPC namespace")?;
+            }
         }
         self.joins.clear();
         enter_groups(&mut self.task_files)?;

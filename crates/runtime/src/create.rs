@@ -305,7 +305,7 @@ impl<'a> Launched<'a> {
         rustix::process::chdir(bundle).what(|| format!("cannot enter the bundle \"{}\"", bundle.display()))?;
         let (ours, theirs) = hull_sys::socket::pair().what(|| "cannot make a socket pair")?;
         // A process in between hands its group on to its child.
-        let (flags, group) = (if plan.needs_stage() { 0 } else { plan.new }, group.as_ref().map(AsFd::as_fd));
+        let (flags, group) = (if plan.needs_stage() { 0 } else { plan.new & !plan.made_as_root() }, group.as_ref().map(AsFd::as_fd));
         // SAFETY: one_thread() in launch(); nothing since has begun another.
         let child = match unsafe { clone::clone3(flags, group) }.what(|| clone_hint(flags))? {
             Side::Child => {

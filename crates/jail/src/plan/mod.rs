@@ -332,6 +332,12 @@ impl Plan {
         }
     }
 
+    /// CLONE_NEW* of the namespaces that the container's process makes itself, as root of its user namespace: whoever
+    /// makes an IPC namespace owns its message queues, and outside of that user namespace it is nobody in there.
+    pub fn made_as_root(&self) -> u64 {
+        if self.new & flags::NEWUSER != 0 { self.new & flags::NEWIPC } else { 0 }
+    }
+
     /// Whether a process in between must join or set up namespaces before the last clone.
     pub fn needs_stage(&self) -> bool {
         let joins_pid_or_time = self.joins.iter().any(|j| j.flag & (flags::NEWPID | flags::NEWTIME | flags::NEWUSER) != 0);

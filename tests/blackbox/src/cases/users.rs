@@ -24,6 +24,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(userns_other_user, "a user that isn't root runs in a user namespace"),
     case!(userns_exec, "exec enters the user namespace"),
     case!(userns_devices, "the default devices work in a user namespace"),
+    case!(userns_queues, "the message queues of a user namespace are its root's"),
     case!(userns_hostname, "hostname is set in a user namespace"),
     case!(userns_proc_is_guarded, "in a user namespace, files of the host's root are closed"),
     case!(userns_by_path, "a user namespace is joined by path"),
@@ -160,6 +161,12 @@ fn userns_exec(ctx: &Ctx) -> Done {
 fn userns_devices(ctx: &Ctx) -> Done {
     let b = ctx.bundle().tweak(Edit::userns);
     b.sh("head -c 4 /dev/zero | wc -c; echo x > /dev/null && head -c 2 /dev/urandom | wc -c").run()?.ok()?;
+    Ok(())
+}
+
+fn userns_queues(ctx: &Ctx) -> Done {
+    let out = ctx.bundle().tweak(Edit::userns).sh("stat -c %u /dev/mqueue").run()?.ok()?;
+    same!(out.line(), "0", "owner");
     Ok(())
 }
 
