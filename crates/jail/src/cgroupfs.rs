@@ -27,6 +27,7 @@ pub(crate) fn mount(mounter: &mut Mounter<'_>, m: &MountPlan) -> Result<()> {
             let target = mounter.directory(&m.target, m)?;
             let context = Context::open(c"tmpfs").what(|| "cannot set up a tmpfs")?;
             context.set(c"mode", c"755").what(|| "cannot set up a tmpfs")?;
+            mounter.plan.mount_label.as_ref().map_or(Ok(()), |l| l.set(&context))?;
             let base = context.mount(attributes & !attr::RDONLY).what(|| "cannot set up a tmpfs")?;
             crate::mounts::attach(&base, &target, &m.target)?;
             mounter.propagate(base.as_fd(), m)?;

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use hull_sys::mount;
 
 use crate::error::{Context as _, Error, Result};
+use crate::label::MountLabel;
 use crate::plan::{DevicePlan, UserMaps};
 use crate::root::{Root, Want, kind_of, open_child};
 use crate::sync::{Ask, Sync};
@@ -89,10 +90,11 @@ fn host_node(device: &DevicePlan) -> Result<Option<OwnedFd>> {
 }
 
 /// See [`crate::device_for`].
-pub(crate) fn detached(device: &DevicePlan, maps: Option<&UserMaps>) -> Result<OwnedFd> {
+pub(crate) fn detached(device: &DevicePlan, maps: Option<&UserMaps>, label: Option<&MountLabel>) -> Result<OwnedFd> {
     const NAME: &str = "node";
     let doing = || format!("the host has no device {}:{} there, and none can be made", device.number.0, device.number.1);
     let context = mount::Context::open(c"tmpfs").what(doing)?;
+    label.map_or(Ok(()), |l| l.set(&context))?;
     let dir = context.mount(mount::attr::NOSUID | mount::attr::NOEXEC).what(doing)?;
     let number = rustix::fs::makedev(device.number.0, device.number.1);
     let mode = Mode::from_raw_mode(device.mode);

@@ -107,8 +107,12 @@ impl Init<'_> {
         if plan.new_cgroup_ns {
             clone::unshare(flags::NEWCGROUP).what(|| "cannot make a cgroup namespace")?;
         }
-        plan.process.join_keyring()?;
         let proc = HostProc::open()?;
+        plan.process.label_keys(&proc)?;
+        plan.process.join_keyring()?;
+        if plan.mount_label.is_some() {
+            proc.need_selinux("linux.mountLabel")?;
+        }
         let attributes = plan.process.attributes(&proc)?;
         let own_ns = self.isolate_mounts()?;
         let mut root = self.open_root()?;
@@ -140,7 +144,7 @@ impl Init<'_> {
             proc.write(path, value).map_err(|e| e.during("linux.sysctl"))?;
         }
         crate::protect::read_only(&places, &plan.readonly)?;
-        crate::protect::mask(&places, &plan.masked)?;
+        crate::protect::mask(&places, &plan.masked, plan.mount_label.as_ref())?;
         drop(places);
         if plan.root_readonly {
             let change = Change { set: attr::RDONLY, ..Change::default() };

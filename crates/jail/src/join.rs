@@ -55,6 +55,7 @@ impl Join<'_> {
         self.process.debug_begin(&self.sync)?;
         let proc = HostProc::open()?;
         let scheduler = self.process.apply_limits(&proc)?;
+        self.process.label_keys(&proc)?;
         drop(proc);
         // The container's processes must not be able to trace this one, nor to look at its descriptors
         // (CVE-2016-9962).

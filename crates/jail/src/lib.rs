@@ -12,6 +12,7 @@ pub mod error;
 pub mod hooks;
 pub mod init;
 pub mod join;
+pub mod label;
 pub mod live;
 mod mounts;
 pub mod overlay;
@@ -37,6 +38,6 @@ pub fn source_for(mount: &plan::MountPlan, idmaps: &[std::os::fd::OwnedFd]) -> R
 ///
 /// # Errors
 /// Where the caller may not make devices.
-pub fn device_for(device: &plan::DevicePlan, maps: Option<&plan::UserMaps>) -> Result<std::os::fd::OwnedFd> {
-    devices::detached(device, maps)
+pub fn device_for(device: &plan::DevicePlan, plan: &plan::Plan) -> Result<std::os::fd::OwnedFd> {
+    devices::detached(device, plan.maps.as_ref(), plan.mount_label.as_ref())
 }

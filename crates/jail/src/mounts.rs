@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use hull_sys::mount::{self, Change, Context, attr};
 
 use crate::error::{Context as _, Error, Result};
+use crate::label::{Labelled, is_label};
 use crate::plan::{MountPlan, Plan};
 use crate::process::HostProc;
 use crate::protect::Places;
@@ -224,21 +225,22 @@ impl<'a> Mounter<'a> {
             let mode = rustix::fs::statat(&target, "", AtFlags::EMPTY_PATH).what(|| "target")?.st_mode & 0o7777;
             data.push(("mode".into(), Some(format!("{mode:o}"))));
         }
-        if let Some((option, label)) = self.plan.mount_label.as_ref().filter(|_| m.kind != "proc" && m.kind != "sysfs") {
-            data.push(((*option).into(), Some(label.clone())));
-        }
-        let late = tmpfs && m.options.attr_set & attr::RDONLY != 0;
+        let label = Labelled::of(self.plan.mount_label.as_ref(), m);
+        let late = (tmpfs || matches!(label, Labelled::Root(_))) && m.options.attr_set & attr::RDONLY != 0;
         let attributes = if late { m.options.attr_set & !attr::RDONLY } else { m.options.attr_set };
         let long = data.iter().any(|(_, v)| v.as_ref().is_some_and(|v| v.len() >= LONGEST_VALUE));
         let made = match long {
-            true => self.classic(m, &data, attributes),
-            false => self.create(m, &data, attributes),
+            true => self.classic(m, &data, attributes, label),
+            false => self.create(m, &data, attributes, label),
         };
         let tree = match made {
             Ok(tree) => tree,
             Err(e) if m.kind == "sysfs" && e.errno() == Some(libc::EPERM) => host_sysfs(attributes)?,
             Err(e) => return Err(e),
         };
+        if let Labelled::Root(label) = label {
+            label.set_on_root(&tree)?;
+        }
         if m.options.tmpcopyup && existed {
             copy_up(&target, &tree)?;
         }
@@ -259,7 +261,7 @@ impl<'a> Mounter<'a> {
         Ok(())
     }
 
-    fn create(&self, m: &MountPlan, data: &[(String, Option<String>)], attributes: u64) -> Result<OwnedFd> {
+    fn create(&self, m: &MountPlan, data: &[(String, Option<String>)], attributes: u64, label: Labelled<'_>) -> Result<OwnedFd> {
         let kind = c_string(&m.kind)?;
         let context = Context::open(&kind).what(|| "cannot set up this type of file system")?;
         let said = |option: &str| format!("option \"{option}\"");
@@ -276,6 +278,9 @@ impl<'a> Mounter<'a> {
                 text => format!("{} ({text})", said(key)),
             })?;
         }
+        if let Labelled::Option(label) = label {
+            label.set(&context)?;
+        }
         for flag in &m.options.superblock {
             context.set_flag(&c_string(flag)?).what(|| said(flag))?;
         }
@@ -289,7 +294,11 @@ impl<'a> Mounter<'a> {
     /// call wants a place for the mount at once: it is in a file system that nobody else has, shown for as long as this
     /// takes, so that no name of the container's is looked up to find the mount again. It is shown in procfs, where it
     /// hides nothing that the options may name: layers may well be below the target.
-    fn classic(&self, m: &MountPlan, data: &[(String, Option<String>)], attributes: u64) -> Result<OwnedFd> {
+    fn classic(&self, m: &MountPlan, data: &[(String, Option<String>)], attributes: u64, label: Labelled<'_>) -> Result<OwnedFd> {
+        let mut data = data.to_vec();
+        if let Labelled::Option(label) = label {
+            data.push(label.pair());
+        }
         let doing = || "cannot make a place for the mount";
         let over = HostProc::open()?.open_file("tty", OFlags::PATH | OFlags::DIRECTORY)?;
         let context = Context::open(c"tmpfs").what(doing)?;
@@ -298,7 +307,7 @@ impl<'a> Mounter<'a> {
         rustix::fs::mkdirat(&scratch, PLACE, Mode::RWXU).what(doing)?;
         let place = crate::root::open_child(scratch.as_fd(), PLACE.as_ref()).what(doing)?;
         mount::move_mount(scratch.as_fd(), over.as_fd()).what(doing)?;
-        let made = self.mount_at(m, &place, data, attributes, &scratch);
+        let made = self.mount_at(m, &place, &data, attributes, &scratch);
         let gone = mount::unmount(&c_string(&fd_path(&scratch))?, libc::MNT_DETACH);
         made.and_then(|tree| gone.what(|| "cannot unmount the place of the mount").map(|()| tree))
     }
@@ -313,8 +322,13 @@ impl<'a> Mounter<'a> {
     ) -> Result<OwnedFd> {
         let private = Change { propagation: libc::MS_PRIVATE, ..Change::default() };
         mount::set_attributes(scratch.as_fd(), private).what(|| "cannot make the place of the mount private")?;
-        let text: Vec<String> =
-            data.iter().map(|(k, v)| v.as_ref().map_or_else(|| k.clone(), |v| format!("{k}={v}"))).collect();
+        let text = |(key, value): &(String, Option<String>)| match value {
+            // The commas of a label are its own.
+            Some(value) if is_label(key) => format!("{key}=\"{value}\""),
+            Some(value) => format!("{key}={value}"),
+            None => key.clone(),
+        };
+        let text: Vec<String> = data.iter().map(text).collect();
         let (source, kind, data) = (c_string(&m.source)?, c_string(&m.kind)?, c_string(&text.join(","))?);
         let known = libc::MS_SYNCHRONOUS | libc::MS_DIRSYNC | libc::MS_MANDLOCK | libc::MS_LAZYTIME;
         let (at, flags) = (c_string(&fd_path(place))?, m.options.ms_set & known);

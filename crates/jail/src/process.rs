@@ -97,13 +97,6 @@ pub enum Cpus {
     These(Vec<u64>),
 }
 
-/// Host files that are needed late, opened while the host's /proc is still what is seen.
-#[derive(Debug, Default)]
-pub(crate) struct Attributes {
-    apparmor: Option<OwnedFd>,
-    selinux: Option<OwnedFd>,
-}
-
 /// The host's procfs, proven to be one. Everything about processes and sysctls goes through this descriptor, so
 /// that nothing mounted over /proc later can redirect a write (CVE-2019-16884, CVE-2025-52881).
 #[derive(Debug)]
@@ -164,30 +157,6 @@ impl ProcessPlan {
             Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
             other => other.what(|| "cannot make a session keyring (--no-new-keyring keeps the caller's)"),
         }
-    }
-
-    /// Whether a label is to be set.
-    pub(crate) fn wants_label(&self) -> bool {
-        self.apparmor.is_some() || self.selinux.is_some()
-    }
-
-    /// Opens the files through which labels are set.
-    pub(crate) fn attributes(&self, proc: &HostProc) -> Result<Attributes> {
-        let open = |wanted: &Option<String>, paths: [&str; 2], field: &str| -> Result<Option<OwnedFd>> {
-            if wanted.is_none() {
-                return Ok(None);
-            }
-            let last = |e: Error| e.during(&format!("{field}: this kernel can't set the label"));
-            match proc.open_file(paths[0], OFlags::WRONLY) {
-                Ok(fd) => Ok(Some(fd)),
-                Err(_) => proc.open_file(paths[1], OFlags::WRONLY).map(Some).map_err(last),
-            }
-        };
-        let exec = "thread-self/attr/exec";
-        Ok(Attributes {
-            apparmor: open(&self.apparmor, ["thread-self/attr/apparmor/exec", exec], "process.apparmorProfile")?,
-            selinux: open(&self.selinux, [exec, exec], "process.selinuxLabel")?,
-        })
     }
 
     /// What must be done while still outside the final identity: scheduling, limits, score. Returns a scheduling
@@ -409,12 +378,6 @@ impl ProcessPlan {
         hull_sys::clone::exit_now(255)
     }
 
-    /// Has exec set the labels.
-    pub(crate) fn label(&self, attributes: &Attributes) -> Result<()> {
-        write_label(&attributes.apparmor, "exec ", &self.apparmor, "process.apparmorProfile")?;
-        write_label(&attributes.selinux, "", &self.selinux, "process.selinuxLabel")
-    }
-
     /// Gives up every right that the program won't have, but for what [`ProcessPlan::finish`] needs and the capabilities
     /// of the mask `more`, which that gives up too. From here on this process may be seen by others, or wait for long.
     /// The result is for [`ProcessPlan::exec`].
@@ -531,12 +494,6 @@ fn spin(taken: &std::sync::atomic::AtomicU8) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn write_label(file: &Option<OwnedFd>, prefix: &str, label: &Option<String>, field: &str) -> Result<()> {
-    let (Some(file), Some(label)) = (file, label) else { return Ok(()) };
-    let text = format!("{prefix}{label}");
-    rustix::io::write(file, text.as_bytes()).map(drop).what(|| format!("{field}: cannot set \"{label}\""))
 }
 
 /// Runs a check with the rights that the workload will have, then takes all rights back.

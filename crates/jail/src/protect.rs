@@ -8,6 +8,7 @@ use rustix::fs::{FileType, OFlags};
 use hull_sys::mount::{self, Change, Context, attr};
 
 use crate::error::{Context as _, Result};
+use crate::label::MountLabel;
 use crate::root::{Root, kind_of};
 
 /// Where the paths to protect are looked up.
@@ -21,7 +22,7 @@ pub(crate) struct Places<'a> {
 }
 
 /// Hides paths: a file behind the null device, a directory behind an empty read-only tmpfs.
-pub(crate) fn mask(places: &Places<'_>, paths: &[PathBuf]) -> Result<()> {
+pub(crate) fn mask(places: &Places<'_>, paths: &[PathBuf], label: Option<&MountLabel>) -> Result<()> {
     if paths.is_empty() {
         return Ok(());
     }
@@ -34,11 +35,12 @@ pub(crate) fn mask(places: &Places<'_>, paths: &[PathBuf]) -> Result<()> {
             // One tmpfs serves all: it is empty and stays so.
             let source = match &empty {
                 Some(e) => e,
-                None => empty.insert(empty_directory()?),
+                None => empty.insert(empty_directory(label)?),
             };
-            mount::open_tree_clone(source.as_fd(), c"", false, true)
-                .or_else(|_| fresh_empty())
-                .what(doing)?
+            match mount::open_tree_clone(source.as_fd(), c"", false, true) {
+                Ok(tree) => tree,
+                Err(_) => empty_directory(label).map_err(|e| e.during(&doing()))?,
+            }
         } else {
             mount::open_tree_clone(null.as_fd(), c"", false, true).what(doing)?
         };
@@ -52,17 +54,15 @@ pub(crate) fn mask(places: &Places<'_>, paths: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-fn fresh_empty() -> std::io::Result<OwnedFd> {
-    let context = Context::open(c"tmpfs")?;
-    context.set(c"mode", c"755")?;
+fn empty_directory(label: Option<&MountLabel>) -> Result<OwnedFd> {
+    let doing = || "cannot set up an empty tmpfs";
+    let context = Context::open(c"tmpfs").what(doing)?;
+    context.set(c"mode", c"755").what(doing)?;
     // Room for the root directory alone.
-    context.set(c"nr_inodes", c"1")?;
-    context.set(c"size", c"4k")?;
-    context.mount(attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC)
-}
-
-fn empty_directory() -> Result<OwnedFd> {
-    fresh_empty().what(|| "cannot set up an empty tmpfs")
+    context.set(c"nr_inodes", c"1").what(doing)?;
+    context.set(c"size", c"4k").what(doing)?;
+    label.map_or(Ok(()), |l| l.set(&context))?;
+    context.mount(attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC).what(doing)
 }
 
 /// Makes paths read-only by a bind of each onto itself.

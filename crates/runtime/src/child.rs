@@ -143,7 +143,7 @@ impl Conversation {
     fn device(&self, answers: &Answers<'_>, index: usize) -> Result<OwnedFd> {
         let plan = answers.plan.ok_or_else(|| Error::new("a process that should not asked for a device"))?;
         let device = plan.devices.as_ref().and_then(|d| d.get(index));
-        hull_jail::device_for(device.ok_or_else(|| Error::new("a device that is not in the plan"))?, plan.maps.as_ref())
+        hull_jail::device_for(device.ok_or_else(|| Error::new("a device that is not in the plan"))?, plan)
     }
 
     /// Opens a mount's source in the container's mount namespace with hull's own rights: a process of its own goes

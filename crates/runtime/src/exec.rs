@@ -76,6 +76,9 @@ impl Runtime {
         let mut plan = hull_jail::plan::process_plan(process, filter, &mut warnings)?;
         warnings.iter().for_each(|w| self.warn(w));
         plan.take_container(&linux)?;
+        if let Some(container) = &spec.process {
+            plan.take_labels(container);
+        }
         let (preserve, extra) = self.inherited_fds(options.preserve_fds)?;
         plan.preserve_fds = preserve;
         plan.keyring = (!state.no_new_keyring)

@@ -20,6 +20,7 @@ pub use process::{bit_list, process_plan};
 
 use crate::error::{Error, Result};
 use crate::hooks::Surroundings;
+use crate::label::MountLabel;
 use crate::overlay::HostOverlay;
 use crate::process::{Cpus, Filter, ProcessPlan};
 use mounts::{mount_plan, propagation};
@@ -167,8 +168,8 @@ pub struct Plan {
     pub about: About,
     /// Network devices that the parent moves in: host name, name inside.
     pub net_devices: Vec<(String, String)>,
-    /// SELinux context of mounts: the mount option that carries it, and the context.
-    pub mount_label: Option<(&'static str, String)>,
+    /// SELinux label of mounts.
+    pub mount_label: Option<MountLabel>,
     /// Whether the container is to be killed when the parent ends.
     pub ends_with_parent: bool,
     /// The process.
@@ -272,7 +273,11 @@ impl Plan {
         plan_process.cpus = Cpus::All;
         plan_process.take_container(linux)?;
         let known = spec.known_annotations();
-        let context = known.mount_context().map_err(|e| Error::new(e.to_string()))?.as_str();
+        let option = known.mount_context().map_err(|e| Error::new(e.to_string()))?.as_str();
+        let mount_label = match linux.mount_label.as_str() {
+            "" => None,
+            text => Some(MountLabel::new(cstring("annotations", option)?, cstring("linux.mountLabel", text)?)),
+        };
         plan_process.keep_groups = known.keep_original_groups();
         if plan_process.keep_groups {
             plan_process.groups = None;
@@ -311,7 +316,7 @@ impl Plan {
                 .iter()
                 .map(|(host, d)| (host.clone(), if d.name.is_empty() { host.clone() } else { d.name.clone() }))
                 .collect(),
-            mount_label: Some((context, linux.mount_label.clone())).filter(|l| !l.1.is_empty()),
+            mount_label,
             ends_with_parent: options.ends_with_parent,
             process: plan_process,
         })

@@ -42,7 +42,6 @@ pub fn process_plan(process: &Process, filter: Option<Filter>, warnings: &mut Ve
             None => Err(Error::new(format!("process.rlimits: unknown type \"{}\"", r.kind))),
         })
         .collect::<Result<_>>()?;
-    let label = |text: &String| Some(text.clone()).filter(|t| !t.is_empty());
     let cpus = match &process.exec_cpu_affinity {
         None => Cpus::All,
         Some(a) if a.r#final.is_empty() => Cpus::Kept,
@@ -177,6 +176,17 @@ impl ProcessPlan {
         self.mempolicy = memory_policy(linux)?;
         Ok(())
     }
+
+    /// Leaves a process that names no label of its own under that of the container.
+    pub fn take_labels(&mut self, container: &Process) {
+        let take = |own: &mut Option<String>, text: &str| *own = own.take().or_else(|| label(text));
+        take(&mut self.apparmor, &container.apparmor_profile);
+        take(&mut self.selinux, &container.selinux_label);
+    }
+}
+
+fn label(text: &str) -> Option<String> {
+    Some(text.to_owned()).filter(|t| !t.is_empty())
 }
 
 #[cfg(test)]
