@@ -21,6 +21,7 @@ fn main() {
         Some("self") => own(),
         Some("clock") => clock(),
         Some("keyring") => keyring(),
+        Some("label") => rest.iter().for_each(|path| label(path)),
         Some("eat") => eat(number(rest[0]) as usize),
         Some("forks") => forks(number(rest[0])),
         Some("open") => open(rest[0], rest[1]),
@@ -161,7 +162,19 @@ fn clock() {
     }
 }
 
-/// Serial number and description of the session keyring.
+/// The SELinux label of a file.
+fn label(path: &str) {
+    let name = std::ffi::CString::new(path).expect("a path");
+    let mut text = [0u8; 256];
+    // SAFETY: both names are C strings, and the buffer is as long as said.
+    let n = unsafe { libc::getxattr(name.as_ptr(), c"security.selinux".as_ptr(), text.as_mut_ptr().cast(), text.len()) };
+    match n {
+        -1 => println!("{path} errno {}", errno()),
+        n => println!("{path} {}", String::from_utf8_lossy(&text[..n as usize]).trim_matches('\0')),
+    }
+}
+
+/// Serial number, description and SELinux label of the session keyring.
 fn keyring() {
     // KEYCTL_GET_KEYRING_ID of KEY_SPEC_SESSION_KEYRING, then KEYCTL_DESCRIBE.
     // SAFETY: plain system call without pointers.
@@ -170,6 +183,10 @@ fn keyring() {
     // SAFETY: the buffer is as long as said.
     let n = unsafe { libc::syscall(libc::SYS_keyctl, 6, id, text.as_mut_ptr(), text.len()) };
     println!("id {id}\ndescription {}", String::from_utf8_lossy(&text[..n.clamp(0, 256) as usize]).trim_matches('\0'));
+    // KEYCTL_GET_SECURITY.
+    // SAFETY: the buffer is as long as said.
+    let n = unsafe { libc::syscall(libc::SYS_keyctl, 17, id, text.as_mut_ptr(), text.len()) };
+    println!("label {}", String::from_utf8_lossy(&text[..n.clamp(0, 256) as usize]).trim_matches('\0'));
 }
 
 /// Touches this many megabytes, one by one.
