@@ -11,7 +11,8 @@ pub(crate) const CASES: &[Case] = &[
     case!(apparmor, "process.apparmorProfile is the program's label"),
     case!(apparmor_in_force, "what the profile forbids fails"),
     case!(apparmor_of_exec, "a process of exec has the container's profile"),
-    case!(apparmor_of_document, "exec --process without a profile leaves the container's"),
+    case!(apparmor_of_document, "exec --process without a profile leaves the container's")
+        .theirs("runc", "1.1.5 leaves it unconfined"),
     case!(apparmor_option, "exec --apparmor gives another profile"),
     case!(apparmor_unknown, "a profile that isn't loaded is an error that names it, and leaves nothing")
         .theirs("crun", "1.8.1 names the file of procfs alone"),

@@ -12,6 +12,7 @@ use crate::call::Output;
 use crate::case::{Case, Done, Stop, case, check, same, skip};
 use crate::config::Edit;
 use crate::ctx::Ctx;
+use crate::tty::Pty;
 
 pub(crate) const CASES: &[Case] = &[
     case!(label, "process.selinuxLabel is the program's label"),
@@ -24,6 +25,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(exec_document_unlabelled, "exec --process without a label leaves the container's"),
     case!(pid_by_path, "a label holds in a pid namespace that is joined, for exec too"),
     case!(user_namespace, "a label holds with a user namespace, for exec too"),
+    case!(start_hook, "a startContainer hook has the program's label"),
     case!(unknown, "a label that the policy doesn't know is an error that names it and leaves nothing"),
     case!(unknown_of_exec, "so it is with exec, and the container stays"),
     case!(no_new_privs, "noNewPrivileges and a label go together where the policy lets them"),
@@ -40,6 +42,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(mount_label_overlay, "an overlay has the label, however long its options are"),
     case!(mount_label_masked, "a masked directory has the label"),
     case!(mount_label_added, "mounts added to a container that runs have the label"),
+    case!(mount_label_terminal, "the container's terminal has the label"),
     case!(mount_label_root, "the root file system keeps the labels of its files"),
     case!(mount_label_unknown, "a mount label that the policy doesn't know is an error that names it")
         .theirs("crun", "1.8.1 names the mount alone"),
@@ -196,6 +199,15 @@ fn user_namespace(ctx: &Ctx) -> Done {
     same!(c.out().trim_matches(['\n', '\0']), LABEL, "label");
     same!(of(c.exec(&SHOW)?)?, LABEL, "label of exec");
     same!(c.sh(WRITE)?.ok()?.out, "data\n", "what could be written");
+    Ok(())
+}
+
+fn start_hook(ctx: &Ctx) -> Done {
+    need()?;
+    let script = "cat /proc/self/attr/current >/etc/label";
+    let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin"] }]);
+    let b = labelled(ctx, LABEL).rw().set("/hooks/startContainer", hook);
+    same!(of(b.args(&["/bin/cat", "/etc/label"]).run()?)?, LABEL, "label");
     Ok(())
 }
 
@@ -381,6 +393,17 @@ fn mount_label_added(ctx: &Ctx) -> Done {
     let list = json!([{ "destination": "/mnt", "type": "tmpfs", "source": "tmpfs" }]).to_string();
     ctx.call(&["mounts", "add", &c.id]).arg(ctx.host_file("mounts.json", &list)).run()?.ok()?;
     same!(c.exec(&["/bin/hull-probe", "label", "/mnt"])?.ok()?.field("/mnt")?, FILE, "label");
+    Ok(())
+}
+
+fn mount_label_terminal(ctx: &Ctx) -> Done {
+    need()?;
+    let b = labelled(ctx, LABEL).set("/linux/mountLabel", json!(FILE)).set("/process/terminal", json!(true));
+    let b = b.probe(&["label", "/proc/self/fd/0", "/dev/console"]);
+    let out = Pty::new()?.run(b.call("run"), "", b"")?.ok()?;
+    for path in ["/proc/self/fd/0", "/dev/console"] {
+        same!(out.field(path)?, FILE, "label of {path}");
+    }
     Ok(())
 }
 
