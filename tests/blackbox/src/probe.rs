@@ -286,7 +286,7 @@ fn peek(milliseconds: u64, outside: &str) {
             }
             for fd in fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten() {
                 let link = fs::read_link(fd.path()).unwrap_or_default();
-                seen.insert(format!("fd {}", link.display()));
+                seen.insert(format!("fd {} {}", fd.file_name().display(), link.display()));
                 let up = fd.path().join("../../../../../../../..").join(outside.trim_start_matches('/'));
                 if fd.path().join(outside.trim_start_matches('/')).exists() || up.exists() {
                     seen.insert(format!("escape {} {}", fd.path().display(), link.display()));

@@ -256,9 +256,13 @@ fn dev_file(ctx: &Ctx) -> Done {
 
 /// Without a mount on /dev, puts a link to the canary's file at `at`, and runs.
 pub(super) fn without_dev(ctx: &Ctx, canary: &Canary, at: &str, to: &str) -> Result<Output, Stop> {
-    let b = ctx.bundle().rw().tweak(|c| c.unmount("/dev")).sh("echo x > /dev/null; cat /dev/null; echo end");
+    // Standard input is the null device, in whose place the link's file could be opened, for reading and writing.
+    let script = "cat; echo x >&0; echo x > /dev/null; cat /dev/null; echo end";
+    let b = ctx.bundle().rw().tweak(|c| c.unmount("/dev")).sh(script);
     link(&b, at, canary.dir.join(to))?;
-    run_past(canary, b)
+    let out = run_past(canary, b)?;
+    check!(!out.out.contains("canary"), "standard input was a file of the host: {:?}", out.out);
+    Ok(out)
 }
 
 fn dev_null_symlink(ctx: &Ctx) -> Done {
