@@ -2,16 +2,18 @@
 //! program: `hull-kill-anywhere [--view host|v1|v2] [--every N] [COMMAND...]`, RUNTIME as for hull-blackbox.
 //!
 //! After each kill `delete --force` has to succeed and to leave nothing: no process, no cgroup in any hierarchy, no
-//! mount on the host, no directory. The commands: create, create-staged (with a process in between), start, run,
+//! mount on the host, no directory. Where it was killed before it made the cgroup that it had planned, another's process
+//! takes that cgroup first, and has to survive. The commands: create, create-staged (with a process in between), start, run,
 //! delete, delete-running.
 
 mod trace;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio, exit};
+use std::process::{Child, Command, Stdio, exit};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -31,6 +33,8 @@ struct Sweep {
     id: String,
     every: u64,
     mounts: Vec<String>,
+    /// How often another's process took a cgroup that was only planned.
+    taken: Cell<u32>,
 }
 
 fn main() {
@@ -101,7 +105,7 @@ impl Sweep {
         let runtime = std::env::var("RUNTIME").unwrap_or_else(|_| default.into());
         let id = format!("hka{}", std::process::id());
         let dir = std::env::temp_dir().join(&id);
-        let mut sweep = Sweep { runtime, dir, id, every, mounts: Vec::new() };
+        let mut sweep = Sweep { runtime, dir, id, every, mounts: Vec::new(), taken: Cell::new(0) };
         for (name, change) in [("plain", plain as fn(&mut Value)), ("staged", staged)] {
             sweep.bundle(name, change).map_err(|e| format!("bundle {name}: {e}"))?;
         }
@@ -149,6 +153,7 @@ impl Sweep {
     fn command(&self, name: &str) -> Result<usize> {
         let begun = Instant::now();
         let (mut points, mut failures) = (Vec::new(), 0);
+        self.taken.set(0);
         for role in 0.. {
             let mut at = 1;
             let mut killed = 0;
@@ -175,6 +180,10 @@ impl Sweep {
                 break;
             }
             points.push(killed.to_string());
+        }
+        if name == "create" && self.every == 1 && self.taken.get() == 0 {
+            failures += 1;
+            println!("FAILED {name}: never killed with a cgroup only planned");
         }
         let seconds = begun.elapsed().as_secs_f32();
         println!("{name}: killed at {} system calls (by process), {failures} failures, {seconds:.1} s", points.join(" + "));
@@ -207,9 +216,46 @@ impl Sweep {
         if outcome == Outcome::Hung {
             return Err(format!("still running after {LIMIT} s"));
         }
-        self.hull(&["delete", "--force", &self.id]).map_err(|e| format!("at call {outcome:?}: {e}"))?;
+        let another = self.take_planned_cgroup()?;
+        let deleted = self.hull(&["delete", "--force", &self.id]).map_err(|e| format!("at call {outcome:?}: {e}"));
+        if let Some(mut another) = another {
+            let lives = another.try_wait().map_err(|e| e.to_string())?.is_none();
+            let _ = another.kill();
+            let _ = another.wait();
+            let gone = || cgroups(&self.id).iter().all(|dir| fs::remove_dir(dir).is_ok()).then_some(());
+            until(gone, || "another's cgroup can't be removed".into())?;
+            if !lives {
+                return Err(format!("at call {outcome:?}: delete --force killed another's process"));
+            }
+        }
+        deleted?;
         self.nothing_left().map_err(|e| format!("at call {outcome:?}: {e}"))?;
         Ok(outcome)
+    }
+
+    /// Makes the cgroup that state.json tells of and that is not there, with a process in it, where a container has no
+    /// process of its own yet.
+    fn take_planned_cgroup(&self) -> Result<Option<Child>> {
+        let text = fs::read(self.dir.join("state").join(&self.id).join("state.json")).unwrap_or_default();
+        let Ok(state) = serde_json::from_slice::<Value>(&text) else { return Ok(None) };
+        if state["pid"] != 0 || !cgroups(&self.id).is_empty() {
+            return Ok(None);
+        }
+        let cgroup = &state["cgroup"];
+        let places = cgroup["v1"].as_array().into_iter().flatten().chain(Some(&cgroup["unified"]));
+        let dirs: Vec<PathBuf> = places.filter_map(|place| Some(place["dir"].as_str()?.into())).collect();
+        let child = Command::new("/bin/sleep").arg("100").stdin(Stdio::null()).spawn().map_err(|e| e.to_string())?;
+        let mut joined = 0;
+        for dir in dirs {
+            fs::create_dir(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
+            // A cpuset takes nobody before it has CPUs.
+            joined += u32::from(fs::write(dir.join("cgroup.procs"), child.id().to_string()).is_ok());
+        }
+        if joined == 0 {
+            return Err("no planned cgroup takes a process".into());
+        }
+        self.taken.set(self.taken.get() + 1);
+        Ok(Some(child))
     }
 
     /// The container's first process, by state.json.
