@@ -468,14 +468,42 @@ fn disk_by_mknod(ctx: &Ctx) -> Done {
 }
 
 fn no_nodes(ctx: &Ctx) -> Done {
-    let dir = ctx.host_dir("nodes");
-    let path = dir.join("zero");
-    let mode = rustix::fs::Mode::from_raw_mode(0o666);
-    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::CharacterDevice, mode, rustix::fs::makedev(1, 5))?;
-    let shown = dir.to_str().unwrap();
+    use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
+    use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+    call(ctx, &[])?;
+    host::private_mounts()?;
+    let (dir, other) = (ctx.host_dir("nodes"), ctx.host_dir("other"));
+    let node = |at: &std::path::Path| -> Done {
+        Ok(mknodat(CWD, at.join("zero"), FileType::CharacterDevice, Mode::from_raw_mode(0o666), makedev(1, 5))?)
+    };
+    // What is mounted below is shown too: another file system, and one on which no further overlay is possible.
+    let tmpfs = |at| mount("tmpfs", at, "tmpfs", MountFlags::empty(), None::<&std::ffi::CStr>);
+    tmpfs(&other)?;
+    let (one, memory, deep) = (&other.join("one"), &dir.join("memory"), &dir.join("deep"));
+    for path in [&other.join("empty"), &other.join("nodes"), one, memory, deep] {
+        fs::create_dir(path)?;
+    }
+    tmpfs(memory)?;
+    let at = other.display();
+    for (place, lower) in [(one, format!("{at}/nodes")), (deep, format!("{at}/one"))] {
+        let options = std::ffi::CString::new(format!("lowerdir={lower}:{at}/empty")).unwrap();
+        mount("overlay", place, "overlay", MountFlags::empty(), options.as_c_str())?;
+    }
+    for path in [&dir, memory, &other.join("nodes")] {
+        node(path)?;
+    }
+    let result = nodes_of(ctx, dir.to_str().unwrap());
+    for place in [deep, memory, one, &other] {
+        unmount(place, UnmountFlags::DETACH)?;
+    }
+    result
+}
+
+/// Whether device nodes can be made, or opened at and below `shown`.
+fn nodes_of(ctx: &Ctx, shown: &str) -> Done {
     let script = format!(
         "for d in /dev /tmp /dev/shm /root /run {shown}; do mknod $d/hbb-null c 1 3 && echo made in $d; done; \
-         head -c 1 {shown}/zero | wc -c; head -c 1 /dev/zero | wc -c"
+         cat {shown}/zero {shown}/memory/zero {shown}/deep/zero | head -c 1 | wc -c; head -c 1 /dev/zero | wc -c"
     );
     for options in [&[][..], &["--rw", shown], &["--ro", shown], &["--pids", "50"]] {
         let out = sh(ctx, options, &script)?;
