@@ -186,3 +186,20 @@ impl AsFd for Sync {
 fn garbled() -> Error {
     Error::new("the container's process sent a message that makes no sense")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_the_other_side_comes_after_its_words() {
+        let (ours, theirs) = hull_sys::socket::pair().unwrap();
+        let (ours, theirs) = (Sync::new(ours), Sync::new(theirs));
+        assert!(!ours.is_closed().unwrap());
+        theirs.go().unwrap();
+        drop(theirs);
+        assert!(!ours.is_closed().unwrap(), "a word is left");
+        assert!(ours.answer().unwrap().is_some());
+        assert!(ours.is_closed().unwrap());
+    }
+}

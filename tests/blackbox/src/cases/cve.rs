@@ -614,10 +614,12 @@ fn cve_2024_21626_cwd_proc_self_fd(ctx: &Ctx) -> Done {
 }
 
 fn cve_2024_21626_exec_cwd(ctx: &Ctx) -> Done {
-    let c = ctx.bundle().up()?;
-    for n in 0..16 {
-        let out = c.exec_with(&["--cwd", &format!("/proc/self/fd/{n}")], &["/bin/hull-probe", "cwd"])?;
-        not_escaped(out).map_err(|e| format!("with descriptor {n}: {e}"))?;
+    // Where a process joins a PID namespace last, it has no /proc/self before: the second container is without one.
+    for c in [ctx.bundle().up()?, ctx.bundle().tweak(|c| c.leave("pid")).up()?] {
+        for n in 0..16 {
+            let out = c.exec_with(&["--cwd", &format!("/proc/self/fd/{n}")], &["/bin/hull-probe", "cwd"])?;
+            not_escaped(out).map_err(|e| format!("with descriptor {n}: {e}"))?;
+        }
     }
     Ok(())
 }

@@ -60,6 +60,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(completion, "completion prints a script for bash, zsh and fish"),
     case!(man, "man prints a page"),
     case!(errors_name_the_field, "errors name the field by its path in config.json"),
+    case!(delete_force_of_held, "delete --force tells which process keeps it from the container, and does not wait for ever"),
     case!(cgroup_of_another, "what took the cgroup that a crashed create never made survives delete --force"),
     case!(pid_file_before_program, "where the pid file or the pidfd can't be handed out, run fails before the program begins"),
     case!(pid_file_beside_link, "a link at the pid file's temporary name isn't followed"),
@@ -833,4 +834,20 @@ fn pid_file_beside_link(ctx: &Ctx) -> Done {
     let pid = fs::symlink_metadata(dir.join("pid"))?;
     same!((pid.is_file(), pid.permissions().mode() & 0o7777), (true, 0o644), "the pid file's kind and mode");
     Ok(())
+}
+
+fn delete_force_of_held(ctx: &Ctx) -> Done {
+    ours(ctx)?;
+    let c = ctx.bundle().up()?;
+    let directory = fs::File::open(ctx.root.join(&c.id))?;
+    directory.lock()?;
+    let mut running = ctx.call(&["delete", "--force", &c.id]).spawn()?;
+    let ended = wait_for("the end of delete", 10, || matches!(running.child.try_wait(), Ok(Some(_))));
+    if ended.is_err() {
+        running.child.kill()?;
+    }
+    ended?;
+    running.wait()?.fails()?.names(&[&format!("process {}", std::process::id())])?;
+    drop(directory);
+    c.delete_force()
 }
