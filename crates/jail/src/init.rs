@@ -69,10 +69,10 @@ impl Init<'_> {
         let kept = self.joins.iter().map(|j| j.1.as_raw_fd()).chain(self.idmaps.iter().map(AsRawFd::as_raw_fd));
         let kept = kept.chain(self.task_files.iter().map(AsRawFd::as_raw_fd));
         let kept = kept.chain(self.gate.iter().map(AsRawFd::as_raw_fd));
-        let kept = kept.chain([self.sync.as_fd().as_raw_fd()]);
+        let kept = kept.chain([self.sync.as_fd().as_raw_fd()]).chain(hull_sys::fs::passed(plan.process.preserve_fds));
         // The parent's locks, logs and the like are not this process's to hold open until it executes.
         // SAFETY: this process is a copy of its parent and never returns from run().
-        unsafe { hull_sys::fs::close_all_but(3 + plan.process.preserve_fds as i32, &mut kept.collect::<Vec<_>>()) }
+        unsafe { hull_sys::fs::close_all_but(3, &mut kept.collect::<Vec<_>>()) }
             .what(|| "cannot close inherited descriptors")?;
         hull_sys::signal::reset();
         hull_sys::prctl::set_parent_death_signal(libc::SIGKILL).what(|| "prctl")?;

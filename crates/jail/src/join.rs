@@ -47,8 +47,9 @@ impl Join<'_> {
     fn prepare(&mut self) -> Result<(Program, Strings)> {
         let kept = self.task_files.iter().map(AsRawFd::as_raw_fd).chain(self.chroot.iter().map(AsRawFd::as_raw_fd));
         let kept = kept.chain([self.sync.as_fd().as_raw_fd(), self.target.as_raw_fd()]);
+        let kept = kept.chain(hull_sys::fs::passed(self.process.preserve_fds));
         // SAFETY: this process is a copy of its parent and never returns from run().
-        unsafe { hull_sys::fs::close_all_but(3 + self.process.preserve_fds as i32, &mut kept.collect::<Vec<_>>()) }
+        unsafe { hull_sys::fs::close_all_but(3, &mut kept.collect::<Vec<_>>()) }
             .what(|| "cannot close inherited descriptors")?;
         hull_sys::signal::reset();
         hull_sys::prctl::set_parent_death_signal(libc::SIGKILL).what(|| "prctl")?;

@@ -53,6 +53,12 @@ pub fn is_inherited(fd: RawFd) -> bool {
     flags >= 0 && flags & libc::FD_CLOEXEC == 0
 }
 
+/// Those of the `count` descriptors from 3 up that this process inherited and is to pass on. Its own among them, under
+/// numbers that were free, are not.
+pub fn passed(count: u32) -> impl Iterator<Item = RawFd> {
+    (3..3 + count as RawFd).filter(|fd| is_inherited(*fd))
+}
+
 /// Makes `target` refer to what `source` refers to, kept across exec (dup2(2)); the same number is left open.
 ///
 /// The caller says that `target` is not a number owned by some other Rust object: 0 to 2, or one that was

@@ -20,6 +20,10 @@ pub(crate) const CASES: &[Case] = &[
     case!(cve_2016_9962_peek_at_exec, "a process of the container sees no descriptor and no executable of exec's")
         .limit(40)
         .alone(),
+    case!(cve_2016_9962_peek_at_closed_numbers, "nor where exec is to pass numbers that are not open")
+        .theirs("runc", "1.1.5 refuses them")
+        .limit(40)
+        .alone(),
     case!(cve_2016_9962_rights_at_exec, "no process that exec adds is ever seen with more rights than the container's")
         .theirs("runc", "1.1.5 shows it with all of root's")
         .theirs("crun", "1.8.1 shows it with all of root's")
@@ -165,28 +169,36 @@ fn cve_2016_8867_ambient_for_user(ctx: &Ctx) -> Done {
 }
 
 /// What a container with these rights sees of the processes that exec adds meanwhile.
-fn peek_at_exec(ctx: &Ctx) -> Result<String, Stop> {
+fn peek_at_exec(ctx: &Ctx, options: &[&str]) -> Result<String, Stop> {
     let canary = Canary::new(ctx);
     let all = &["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"][..];
     let b = ctx.bundle().probe(&["peek", "4000", canary.dir.to_str().unwrap()]);
     let c = b.tweak(|c| c.caps([all, all, all, &[], &[]])).up()?;
     c.wait_out("ready")?;
     for _ in 0..25 {
-        c.exec(&["/bin/true"])?.ok()?;
+        c.exec_with(options, &["/bin/true"])?.ok()?;
     }
     wait_for("the end of the probe", 25, || c.status().is_ok_and(|s| s == "stopped"))?;
     Ok(c.out())
 }
 
 fn cve_2016_9962_rights_at_exec(ctx: &Ctx) -> Done {
-    let seen = peek_at_exec(ctx)?;
+    let seen = peek_at_exec(ctx, &[])?;
     let rights: Vec<&str> = seen.lines().filter(|line| line.starts_with("rights")).collect();
     check!(rights.is_empty(), "processes were seen with {rights:?}");
     Ok(())
 }
 
 fn cve_2016_9962_peek_at_exec(ctx: &Ctx) -> Done {
-    for line in peek_at_exec(ctx)?.lines() {
+    nothing_of_the_host(&peek_at_exec(ctx, &[])?)
+}
+
+fn cve_2016_9962_peek_at_closed_numbers(ctx: &Ctx) -> Done {
+    nothing_of_the_host(&peek_at_exec(ctx, &["--preserve-fds", "20"])?)
+}
+
+fn nothing_of_the_host(seen: &str) -> Done {
+    for line in seen.lines() {
         check!(!line.starts_with("escape"), "a descriptor led to the host: {line}");
         check!(!line.starts_with("writable") || line.contains("busybox") || line.contains("probe"), "{line}");
     }

@@ -33,6 +33,8 @@ pub(crate) const CASES: &[Case] = &[
     case!(no_extra_fds_exec, "a program of exec has descriptors 0, 1, 2 and no other"),
     case!(preserve_fds, "--preserve-fds 2 passes descriptors 3 and 4"),
     case!(preserve_fds_exec, "--preserve-fds passes descriptors to exec too"),
+    case!(closed_numbers, "a number to be passed that is not open isn't filled by a file of the runtime's")
+        .theirs("runc", "1.1.5 refuses it"),
     case!(not_preserved, "a descriptor beyond --preserve-fds is closed"),
     case!(listen_fds, "LISTEN_FDS passes descriptors from 3 on, and LISTEN_PID is the program's")
         .theirs("crun", "1.8.1 sets no LISTEN_PID"),
@@ -252,6 +254,20 @@ fn preserve_fds_exec(ctx: &Ctx) -> Done {
     let call = c.exec_call(&["--preserve-fds", "1"], &["/bin/sh", "-c", "cat <&3"]);
     same!(call.fd(3, file_fd(ctx, "three\n")?).run()?.ok()?.out, "three\n", "what the descriptor holds");
     Ok(())
+}
+
+fn closed_numbers(ctx: &Ctx) -> Done {
+    let b = ctx.bundle().option("--preserve-fds").option("20").probe(&["fds"]);
+    let running = b.call("create").fd(9, file_fd(ctx, "")?).spawn()?;
+    let file = running.out.clone();
+    running.wait()?.ok()?;
+    let state: serde_json::Value = serde_json::from_str(&ctx.rt(&["state", &b.id])?.ok()?.out)?;
+    for entry in fs::read_dir(format!("/proc/{}/fd", state["pid"]))?.flatten() {
+        // While it waits to be started it may well have files, but no way to the host.
+        check!(!fs::metadata(entry.path())?.is_dir(), "{:?} is {:?}", entry.path(), fs::read_link(entry.path()));
+    }
+    ctx.rt(&["start", &b.id])?.ok()?;
+    wait_for("the program", 5, || fs::read_to_string(&file).is_ok_and(|t| numbers(&t) == ["0", "1", "2", "9"]))
 }
 
 fn not_preserved(ctx: &Ctx) -> Done {
