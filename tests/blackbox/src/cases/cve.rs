@@ -77,7 +77,9 @@ pub(crate) const CASES: &[Case] = &[
     case!(cve_2025_24965_file_in_rootfs, "the runtime writes no file of its own through links of the root"),
     case!(cve_2025_31133_dev_null_symlink, "a masked path isn't replaced by what /dev/null of the root leads to")
         .theirs("runc", "1.1.5 binds it over the masked path"),
-    case!(cve_2025_52565_console_symlink, "a /dev/console or /dev/pts/0 that is a link isn't followed"),
+    case!(cve_2025_52565_console_symlink, "a /dev/console or /dev/pts/0 that is a link isn't followed")
+        .theirs("runc", "1.1.5 puts the terminal over what it leads to")
+        .theirs("crun", "1.8.1 puts the terminal over what it leads to"),
     case!(cve_2025_52881_fake_proc, "a process attribute isn't written to a file that stands in for /proc"),
     case!(cve_2025_52565_pts_race, "swapping /dev/pts while create runs never puts a masked file at /dev/console")
         .theirs("runc", "1.1.5 mounts what stands at the terminal's path by then")
@@ -772,6 +774,15 @@ fn cve_2025_52565_console_symlink(ctx: &Ctx) -> Done {
         crate::tty::Pty::new()?.run(b.call("run"), "", b"")?;
         canary.check()?;
     }
+    // Followed inside, it would put the terminal over a file of the image's choice, such as one to be masked.
+    let b = ctx.bundle().rw().sh("[ ! -c /etc/data ] || echo over it; true").tweak(|c| {
+        c["mounts"].as_array_mut().unwrap().retain(|m| m["destination"] != "/dev");
+        c["process"]["terminal"] = json!(true);
+    });
+    fs::write(b.rootfs().join("etc/data"), "")?;
+    link(&b, "dev/console", "/etc/data")?;
+    let out = crate::tty::Pty::new()?.run(b.call("run"), "", b"")?;
+    check!(!out.out.contains("over it"), "the terminal is at what /dev/console leads to");
     Ok(())
 }
 
@@ -838,14 +849,21 @@ fn cve_2026_47766_dev_symlink_devices(ctx: &Ctx) -> Done {
 }
 
 fn cve_2026_88264_console_symlink(ctx: &Ctx) -> Done {
-    let canary = Canary::new(ctx);
-    let b = ctx.bundle().rw().tweak(|c| {
-        c.unmount("/dev");
-        c["process"]["terminal"] = json!(true);
-    });
-    link(&b, "dev/console", canary.dir.join("made"))?;
-    crate::tty::Pty::new()?.run(b.call("run"), "", b"")?;
-    canary.check()
+    // A runtime that takes its terminals from the container's own devpts needs one to get as far as that.
+    for pts in [false, true] {
+        let canary = Canary::new(ctx);
+        let b = ctx.bundle().rw().tweak(|c| {
+            c.unmount("/dev");
+            if pts {
+                c.mount("/dev/pts", "devpts", "devpts", &["newinstance", "ptmxmode=0666", "mode=0620"]);
+            }
+            c["process"]["terminal"] = json!(true);
+        });
+        link(&b, "dev/console", canary.dir.join("made"))?;
+        crate::tty::Pty::new()?.run(b.call("run"), "", b"")?;
+        canary.check()?;
+    }
+    Ok(())
 }
 
 fn cve_2026_88265_dev_null_symlink(ctx: &Ctx) -> Done {
