@@ -2,7 +2,7 @@
 
 use hull_spec::features::{Features, Parts, Seccomp};
 
-pub(crate) fn document() -> Features {
+pub(crate) fn document(runtime: &hull_runtime::Runtime) -> Features {
     let annotation = |key: &str, value: String| (format!("dev.hull.{key}"), value);
     Features::new(Parts {
         capabilities: hull_jail::caps::NAMES.to_vec(),
@@ -16,7 +16,7 @@ pub(crate) fn document() -> Features {
         },
         annotations: [
             annotation("version", env!("CARGO_PKG_VERSION").into()),
-            annotation("isolations", hull_guest::installed().collect::<Vec<_>>().join(",")),
+            annotation("isolations", runtime.isolations().join(",")),
         ]
         .into(),
     })

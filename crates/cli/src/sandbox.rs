@@ -35,6 +35,7 @@ pub(crate) fn run(runtime: &Runtime, c: &args::Do) -> Result<i32> {
         no_cgroups: runtime.no_cgroups,
         rootless: runtime.rootless,
         verbose: false,
+        guests: runtime.guests.clone(),
         notify_socket: None,
         report: Box::new(|severity, text| {
             if severity == hull_runtime::Severity::Warning {

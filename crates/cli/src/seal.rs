@@ -5,27 +5,24 @@
 //! read-only view of its file: a detached read-only mount, or where that may not be made, a sealed copy in memory.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 
 use hull_runtime::{Context as _, Error, Result};
-use hull_sys::mount::{self, Change, attr};
-use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
-
-const SEALS: SealFlags =
-    SealFlags::WRITE.union(SealFlags::GROW).union(SealFlags::SHRINK).union(SealFlags::SEAL);
+use hull_sys::{mount, sealed};
+use rustix::fs::{Mode, OFlags};
 
 /// Returns if the executable is out of reach already; else executes it anew and does not return.
 pub(crate) fn protect() -> Result<()> {
     let doing = || "cannot protect hull's own executable";
     let own = rustix::fs::open("/proc/self/exe", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).what(doing)?;
     let read_only = mount::flags_of(&own).what(doing)? & libc::ST_RDONLY != 0;
-    if read_only || rustix::fs::fcntl_get_seals(&own).is_ok_and(|s| s.contains(SEALS)) {
+    if read_only || rustix::fs::fcntl_get_seals(&own).is_ok_and(|s| s.contains(sealed::SEALS)) {
         return Ok(());
     }
-    let sealed = match view() {
+    let sealed = match sealed::view(c"/proc/self/exe") {
         Ok(fd) => fd,
-        Err(_) => copy(own).what(doing)?,
+        Err(_) => sealed::copy(c"hull", std::fs::File::from(own)).what(doing)?,
     };
     let strings = |list: Vec<Vec<u8>>| -> Result<hull_sys::exec::Strings> {
         let list: std::result::Result<Vec<_>, _> = list.into_iter().map(CString::new).collect();
@@ -38,25 +35,4 @@ pub(crate) fn protect() -> Result<()> {
             .collect(),
     )?;
     Err(hull_sys::exec::execveat(Some(sealed.as_fd()), c"", &args, &env)).what(doing)
-}
-
-/// The file on a read-only mount that is attached nowhere.
-fn view() -> std::io::Result<OwnedFd> {
-    let tree = mount::open_tree_clone(rustix::fs::CWD, c"/proc/self/exe", false, false)?;
-    mount::set_attributes(tree.as_fd(), Change { set: attr::RDONLY, ..Change::default() })?;
-    Ok(tree)
-}
-
-/// A copy that nobody can change.
-fn copy(own: OwnedFd) -> std::io::Result<OwnedFd> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    // Where vm.memfd_noexec is 1, only a file made for it can be executed; before Linux 6.3 there is no such flag.
-    let memory = match rustix::fs::memfd_create("hull", flags | MemfdFlags::EXEC) {
-        Err(rustix::io::Errno::INVAL) => rustix::fs::memfd_create("hull", flags)?,
-        other => other?,
-    };
-    let mut file = std::fs::File::from(memory);
-    std::io::copy(&mut std::fs::File::from(own), &mut file)?;
-    rustix::fs::fcntl_add_seals(&file, SEALS)?;
-    Ok(file.into())
 }

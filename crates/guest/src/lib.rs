@@ -2,6 +2,8 @@
 //!
 //! Owns the choice of a guest by name and the questions that the core asks it. Starts nothing itself.
 
+pub mod wasm;
+
 use std::fmt;
 
 use hull_spec::Spec;
@@ -19,6 +21,10 @@ pub trait Guest: Sync {
     /// # Errors
     /// By the name of a field that the guest can't honour.
     fn boot(&self, spec: &Spec) -> Result<Boot, Refusal>;
+
+    /// What its engine is told of a container, and of the function in a module that is to be called (empty for the
+    /// usual one). Not asked of a guest without an engine.
+    fn message(&self, spec: &Spec, function: &str) -> String;
 }
 
 /// Whose a property of `process` is: the jailed process's own, or the workload's that a guest engine runs inside.
@@ -46,6 +52,9 @@ pub struct Claims {
 pub enum Boot {
     /// `process.args`, found in the container's own file system.
     Workload,
+    /// An engine of ours: the name of its executable. It is given a boot message, and what the module that
+    /// `process.args` begins with was turned into.
+    Engine(&'static str),
 }
 
 /// Why a guest won't run a container.
@@ -75,30 +84,34 @@ impl Guest for Process {
     fn boot(&self, _spec: &Spec) -> Result<Boot, Refusal> {
         Ok(Boot::Workload)
     }
+
+    fn message(&self, _spec: &Spec, _function: &str) -> String {
+        String::new()
+    }
 }
 
-/// Guests that this build has.
-const INSTALLED: &[&dyn Guest] = &[&Process];
+/// Guests that this build knows how to start; one with an engine needs that too.
+const BUILT: &[&dyn Guest] = &[&Process, &wasm::Wasm];
 
 /// Names that mean a guest hull knows of, installed or not.
 const KNOWN: &[&str] = &["process", "wasm", "kernel", "vm"];
 
-/// Names of the installed guests.
-pub fn installed() -> impl Iterator<Item = &'static str> {
-    INSTALLED.iter().map(|g| g.name())
+/// The guests of this build.
+pub fn built() -> impl Iterator<Item = &'static dyn Guest> {
+    BUILT.iter().copied()
 }
 
 /// The guest of that name.
 ///
 /// # Errors
-/// For a name that is unknown or not installed; the message lists what there is.
+/// For a name that is unknown or that this build does not have; the message lists what there is.
 pub fn find(name: &str) -> Result<&'static dyn Guest, Refusal> {
-    if let Some(guest) = INSTALLED.iter().find(|g| g.name() == name) {
-        return Ok(*guest);
+    if let Some(guest) = built().find(|g| g.name() == name) {
+        return Ok(guest);
     }
-    let have: Vec<_> = installed().collect();
+    let have: Vec<_> = built().map(|g| g.name()).collect();
     let problem = if KNOWN.contains(&name) { "is not installed" } else { "is unknown" };
-    Err(Refusal(format!("isolation \"{name}\" {problem}; installed: {}", have.join(", "))))
+    Err(Refusal(format!("isolation \"{name}\" {problem}; there are: {}", have.join(", "))))
 }
 
 /// The name of the isolation that a container asks for: the option, then annotations, hull's own first.
@@ -142,7 +155,7 @@ mod tests {
     fn missing_guests_are_refused_by_name() {
         assert_eq!(find("process").map(|g| g.name()), Ok("process"));
         let text = |name| find(name).map(|_| ()).unwrap_err().to_string();
-        assert_eq!(text("vm"), "isolation \"vm\" is not installed; installed: process");
-        assert_eq!(text("x"), "isolation \"x\" is unknown; installed: process");
+        assert_eq!(text("vm"), "isolation \"vm\" is not installed; there are: process, wasm");
+        assert_eq!(text("x"), "isolation \"x\" is unknown; there are: process, wasm");
     }
 }

@@ -14,6 +14,9 @@ pub const NAMES: [&str; 41] = [
 /// Number of CAP_SYS_ADMIN, which loading a filter without no_new_privs needs.
 pub(crate) const SYS_ADMIN: u32 = 21;
 
+/// Number of CAP_NET_BIND_SERVICE.
+pub const NET_BIND_SERVICE: u32 = 10;
+
 /// Number of CAP_SYS_NICE, which some scheduling policies need.
 pub(crate) const SYS_NICE: u32 = 23;
 
@@ -47,6 +50,18 @@ pub fn number(name: &str) -> Option<u32> {
 }
 
 impl Sets {
+    /// Without all capabilities but one.
+    pub fn only(self, number: u32) -> Sets {
+        let mask = 1 << number;
+        Sets {
+            bounding: self.bounding & mask,
+            effective: self.effective & mask,
+            permitted: self.permitted & mask,
+            inheritable: self.inheritable & mask,
+            ambient: self.ambient & mask,
+        }
+    }
+
     /// Reads the sets of config.json; names that this kernel or hull does not know go to `unknown`.
     pub fn new(caps: &hull_spec::Capabilities, unknown: &mut Vec<String>) -> Sets {
         let mut mask = |names: &[String]| {

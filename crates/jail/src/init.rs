@@ -38,7 +38,7 @@ pub struct Init<'a> {
 
 /// What the last steps need.
 struct Ready {
-    program: crate::process::Program,
+    program: crate::program::Program,
     strings: crate::process::Strings,
     /// Process id as the host sees it.
     pid: i32,
@@ -51,7 +51,7 @@ impl Init<'_> {
         let ready = self.prepare().and_then(|ready| {
             self.wait_for_start()?;
             // The hooks run in the container, with no more rights than its program.
-            process.finish(&self.sync)?;
+            process.finish(&ready.program, &self.sync)?;
             self.start_hooks(ready.pid)?;
             Ok((ready.program, ready.strings))
         });
@@ -69,6 +69,7 @@ impl Init<'_> {
         let kept = self.joins.iter().map(|j| j.1.as_raw_fd()).chain(self.idmaps.iter().map(AsRawFd::as_raw_fd));
         let kept = kept.chain(self.task_files.iter().map(AsRawFd::as_raw_fd));
         let kept = kept.chain(self.gate.iter().map(AsRawFd::as_raw_fd));
+        let kept = kept.chain(plan.process.engine.iter().map(|e| e.file.as_raw_fd()));
         let kept = kept.chain([self.sync.as_fd().as_raw_fd()]).chain(hull_sys::fs::passed(plan.process.preserve_fds));
         // The parent's locks, logs and the like are not this process's to hold open until it executes.
         // SAFETY: this process is a copy of its parent and never returns from run().
@@ -156,9 +157,9 @@ impl Init<'_> {
         }
         drop(proc);
         self.enter_root(root, own_ns)?;
-        let program = plan.process.become_user()?;
+        let program = plan.process.become_user()?.boot(&plan.process, &self.sync)?;
         plan.process.label(&attributes)?;
-        let strings = plan.process.confine(0, &self.sync)?;
+        let strings = plan.process.confine(&program, 0, &self.sync)?;
         plan.process.debug(&self.sync, || "init: closing the pipe to signal completion".into())?;
         if self.gate.is_some() {
             // A container that waits can be ended by a signal, as one whose program runs. It must be so before the

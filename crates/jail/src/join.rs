@@ -9,7 +9,8 @@ use hull_sys::clone::{self, Side, flags};
 
 use crate::error::{Context as _, Error, Result};
 use crate::caps::SYS_NICE;
-use crate::process::{HostProc, ProcessPlan, Program, Strings};
+use crate::process::{HostProc, ProcessPlan, Strings};
+use crate::program::Program;
 use crate::root::Root;
 use crate::sync::{Ask, Sync};
 
@@ -35,7 +36,7 @@ pub struct Join<'a> {
 impl Join<'_> {
     /// Becomes the workload. Never returns.
     pub fn run(mut self) -> ! {
-        let ready = self.prepare().and_then(|ready| self.process.finish(&self.sync).map(|()| ready));
+        let ready = self.prepare().and_then(|ready| self.process.finish(&ready.0, &self.sync).map(|()| ready));
         let error = match ready {
             Ok((program, strings)) => self.process.exec(&program, &strings, &self.sync),
             Err(e) => e,
@@ -46,6 +47,7 @@ impl Join<'_> {
 
     fn prepare(&mut self) -> Result<(Program, Strings)> {
         let kept = self.task_files.iter().map(AsRawFd::as_raw_fd).chain(self.chroot.iter().map(AsRawFd::as_raw_fd));
+        let kept = kept.chain(self.process.engine.iter().map(|e| e.file.as_raw_fd()));
         let kept = kept.chain([self.sync.as_fd().as_raw_fd(), self.target.as_raw_fd()]);
         let kept = kept.chain(hull_sys::fs::passed(self.process.preserve_fds));
         // SAFETY: this process is a copy of its parent and never returns from run().
@@ -75,9 +77,9 @@ impl Join<'_> {
         let terminal = self.make_terminal()?;
         // No descriptor of the host's may serve as a working directory (CVE-2024-21626).
         rustix::process::chdir(Path::new("/")).what(|| "cannot enter \"/\"")?;
-        let program = self.process.become_user()?;
+        let program = self.process.become_user()?.boot(self.process, &self.sync)?;
         let more = if scheduler.is_some() { 1 << SYS_NICE } else { 0 };
-        let strings = self.process.confine(more, &self.sync)?;
+        let strings = self.process.confine(&program, more, &self.sync)?;
         // Only now a process comes to be that the container's processes can see. Even one that may trace it all the same
         // (with CAP_SYS_PTRACE) finds no directory of the host in it, as root or by a descriptor, and no more rights
         // than the program is to have, but for SYS_ADMIN where a filter without noNewPrivileges is still to be loaded.

@@ -18,6 +18,7 @@ mod mounts;
 pub mod overlay;
 pub mod plan;
 pub mod process;
+pub mod program;
 mod protect;
 mod root;
 pub mod stage;

@@ -2,19 +2,18 @@
 //!
 //! Used by the container's first process and by those that exec adds. Everything here runs inside the new root.
 
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::CString;
 use std::os::fd::{OwnedFd, RawFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
 use hull_sys::creds::{self, CapSets};
 use hull_sys::sched::SchedAttr;
 
 use crate::caps::{SYS_ADMIN, Sets};
 use crate::error::{Context as _, Error, Result};
+use crate::program::{Engine, Program};
 use crate::sync::{Ask, Sync};
 
 /// A filter ready to load.
@@ -73,6 +72,8 @@ pub struct ProcessPlan {
     pub terminal: bool,
     /// Its size, rows and columns.
     pub console_size: Option<(u16, u16)>,
+    /// What runs the program, if it isn't run by the kernel.
+    pub engine: Option<Engine>,
     /// Filter.
     pub filter: Option<Filter>,
     /// Name of the session keyring; `None` keeps the caller's.
@@ -287,8 +288,7 @@ impl ProcessPlan {
         // A directory that only root may enter is entered as root, as peers do; then as the user.
         creds::capset(CapSets { effective: have.permitted, ..have }).what(|| "cannot raise capabilities")?;
         self.enter_cwd(final_sets, have)?;
-        let program = self.find_program(final_sets, have)?;
-        Ok(program)
+        self.find_program(final_sets, have)
     }
 
     fn final_sets(&self, have: CapSets) -> CapSets {
@@ -318,36 +318,6 @@ impl ProcessPlan {
         }
     }
 
-    /// Looks the program up as the shell would, with the workload's rights.
-    fn find_program(&self, final_sets: CapSets, have: CapSets) -> Result<Program> {
-        let Some(name) = self.args.first() else { return Err(Error::new("process.args: must not be empty")) };
-        let shown = name.to_string_lossy().into_owned();
-        if name.to_bytes().contains(&b'/') {
-            let path = name.clone();
-            return match with_effective(final_sets, have, || may_execute(&path))? {
-                Ok(()) => Ok(Program(path)),
-                Err(Errno::ISDIR) => Err(Error::new(format!("exec: \"{shown}\": is a directory"))),
-                Err(e) => Err(exec_error(&format!("exec: \"{shown}\": stat {shown}"), e)),
-            };
-        }
-        let search = self.env.iter().rev().find_map(|v| v.to_bytes().strip_prefix(b"PATH=")).unwrap_or_default();
-        let mut denied = None;
-        for dir in search.split(|b| *b == b':') {
-            let dir = if dir.is_empty() { Path::new(".") } else { Path::new(OsStr::from_bytes(dir)) };
-            let path = dir.join(OsStr::from_bytes(name.to_bytes())).into_os_string().into_vec();
-            let Ok(path) = CString::new(path) else { continue };
-            match with_effective(final_sets, have, || may_execute(&path))? {
-                Ok(()) => return Ok(Program(path)),
-                Err(Errno::ACCESS) => denied = Some(path),
-                Err(_) => {}
-            }
-        }
-        match denied {
-            Some(path) => Err(exec_error(&format!("exec: \"{}\"", path.to_string_lossy()), Errno::ACCESS)),
-            None => Err(Error::new(format!("exec: \"{shown}\": executable file not found in $PATH"))),
-        }
-    }
-
     /// Gives the standard descriptors to the user, so that /dev/stdout can be opened again. A terminal made for the
     /// container is its user's already; any other is the caller's and stays so, as do the host's devices and files.
     fn own_stdio(&self) {
@@ -368,22 +338,12 @@ impl ProcessPlan {
         }
     }
 
-    /// Executes the program. Returns only on failure, which the parent hears as [`Ask::NotExecuted`].
-    pub(crate) fn exec(&self, program: &Program, strings: &Strings, sync: &Sync) -> ! {
-        let error = hull_sys::exec::execveat(None, &program.0, &strings.0, &strings.1);
-        let errno = Errno::from_io_error(&error).unwrap_or(Errno::INVAL);
-        let error = exec_error(&format!("exec {}", program.0.to_string_lossy()), errno);
-        // Where the parent is gone there is nobody left to tell.
-        let _ = sync.ask(&Ask::NotExecuted(error.to_string()));
-        hull_sys::clone::exit_now(255)
-    }
-
     /// Gives up every right that the program won't have, but for what [`ProcessPlan::finish`] needs and the capabilities
     /// of the mask `more`, which that gives up too. From here on this process may be seen by others, or wait for long.
     /// The result is for [`ProcessPlan::exec`].
-    pub(crate) fn confine(&self, more: u64, sync: &Sync) -> Result<Strings> {
+    pub(crate) fn confine(&self, program: &Program, more: u64, sync: &Sync) -> Result<Strings> {
         let env = self.environment();
-        let strings = (hull_sys::exec::Strings::new(self.args.clone()), hull_sys::exec::Strings::new(env));
+        let strings = (hull_sys::exec::Strings::new(program.arguments(&self.args)), hull_sys::exec::Strings::new(env));
         if self.no_new_privs {
             hull_sys::prctl::no_new_privs().what(|| "process.noNewPrivileges: cannot set it")?;
         }
@@ -407,8 +367,9 @@ impl ProcessPlan {
     }
 
     /// The last steps before exec: the filter, and the program's own capabilities.
-    pub(crate) fn finish(&self, sync: &Sync) -> Result<()> {
+    pub(crate) fn finish(&self, program: &Program, sync: &Sync) -> Result<()> {
         hull_sys::fs::cloexec_from(3 + self.preserve_fds as RawFd).what(|| "cannot mark descriptors to be closed")?;
+        program.keep_open()?;
         let have = creds::capget().what(|| "cannot read capabilities")?;
         if let Some(filter) = &self.filter {
             self.load(filter, sync)?;
@@ -478,10 +439,6 @@ fn home_of(uid: u32) -> Option<String> {
 /// Arguments and environment, as exec takes them.
 pub(crate) type Strings = (hull_sys::exec::Strings, hull_sys::exec::Strings);
 
-/// A program found, to be executed.
-#[derive(Debug)]
-pub(crate) struct Program(CString);
-
 /// Waits, without any system call, until the parent has copied the listener and written to `taken`.
 fn spin(taken: &std::sync::atomic::AtomicU8) -> Result<()> {
     /// Copying takes microseconds; this is for a parent that died.
@@ -497,24 +454,11 @@ fn spin(taken: &std::sync::atomic::AtomicU8) -> Result<()> {
 }
 
 /// Runs a check with the rights that the workload will have, then takes all rights back.
-fn with_effective<T>(last: CapSets, have: CapSets, check: impl Fn() -> T) -> Result<T> {
+pub(crate) fn with_effective<T>(last: CapSets, have: CapSets, check: impl Fn() -> T) -> Result<T> {
     creds::capset(CapSets { effective: last.effective, ..have }).what(|| "cannot lower capabilities")?;
     let result = check();
     creds::capset(CapSets { effective: have.permitted, ..have }).what(|| "cannot raise capabilities")?;
     Ok(result)
-}
-
-fn may_execute(path: &CStr) -> rustix::io::Result<()> {
-    let st = rustix::fs::stat(path)?;
-    if FileType::from_raw_mode(st.st_mode) == FileType::Directory {
-        return Err(Errno::ISDIR);
-    }
-    rustix::fs::accessat(rustix::fs::CWD, path, Access::EXEC_OK, AtFlags::EACCESS)
-}
-
-/// Engines read the cause of a failed exec in words ("no such file or directory", "permission denied").
-fn exec_error(what: &str, errno: Errno) -> Error {
-    Error::new(format!("{what}: {}", hull_sys::errno::describe(errno.raw_os_error())))
 }
 
 #[cfg(test)]

@@ -26,6 +26,8 @@ pub enum Ask {
     Hooks,
     /// The console's master.
     Console(OwnedFd),
+    /// Turn this module, its name and the function that is to be called, into what the engine takes.
+    Module(OwnedFd, String, String),
     /// All is made; wait for the order to go on.
     Ready,
     /// A seccomp listener will appear at this descriptor of mine; write a byte to this address when it is taken.
@@ -64,6 +66,7 @@ impl Sync {
             Ask::Device(index) => (b'N', index.to_ne_bytes().to_vec(), None),
             Ask::Hooks => (b'H', vec![], None),
             Ask::Console(fd) => (b'C', vec![], Some(fd.as_fd())),
+            Ask::Module(fd, name, function) => (b'O', format!("{name}\0{function}").into_bytes(), Some(fd.as_fd())),
             Ask::Ready => (b'R', vec![], None),
             Ask::Listener(number, address) => (b'L', [&number.to_ne_bytes()[..], &address.to_ne_bytes()].concat(), None),
             Ask::Warning(text) => (b'W', text.as_bytes().to_vec(), None),
@@ -96,6 +99,11 @@ impl Sync {
             (b'N', _) => Ask::Device(payload.try_into().map(usize::from_ne_bytes).map_err(|_| garbled())?),
             (b'H', _) => Ask::Hooks,
             (b'C', Some(fd)) => Ask::Console(fd),
+            (b'O', Some(fd)) => {
+                let text = text();
+                let (name, function) = text.split_once('\0').ok_or_else(garbled)?;
+                Ask::Module(fd, name.to_owned(), function.to_owned())
+            }
             (b'R', _) => Ask::Ready,
             (b'L', _) if payload.len() == 12 => {
                 let (number, address) = payload.split_at(4);
@@ -124,7 +132,15 @@ impl Sync {
     /// # Errors
     /// EPIPE where the child is gone.
     pub fn give(&self, fd: BorrowedFd<'_>) -> Result<()> {
-        self.send(b"g", &[fd])
+        self.give_all(&[fd])
+    }
+
+    /// Answers with descriptors.
+    ///
+    /// # Errors
+    /// EPIPE where the child is gone.
+    pub fn give_all(&self, fds: &[BorrowedFd<'_>]) -> Result<()> {
+        self.send(b"g", fds)
     }
 
     /// Answers that the child should give up, since the parent's part failed.

@@ -29,6 +29,9 @@ pub(crate) struct Conversation {
 /// What the answers need.
 pub(crate) struct Answers<'a> {
     pub(crate) runtime: &'a Runtime,
+    /// What runs in the container, and its config.json.
+    pub(crate) guest: &'a dyn hull_guest::Guest,
+    pub(crate) spec: &'a Spec,
     /// The plan of a new container; none for a process that joins one.
     pub(crate) plan: Option<&'a Plan>,
     pub(crate) idmaps: &'a [OwnedFd],
@@ -107,6 +110,15 @@ impl Conversation {
                     }
                     Err(e) => Err(e),
                 },
+                Ask::Module(file, name, function) => {
+                    match answers.runtime.boot(answers.guest, answers.spec, file, &name, &function) {
+                        Ok(given) => {
+                            self.sync.give_all(&crate::engine::both(&given))?;
+                            continue;
+                        }
+                        Err(e) => Err(e),
+                    }
+                }
                 Ask::Hooks => self.hooks(answers),
                 Ask::Console(master) => {
                     self.console = Some(master);

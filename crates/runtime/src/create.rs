@@ -162,7 +162,6 @@ impl Runtime {
         }
         let isolation = hull_guest::choose(bundle.isolation.as_deref(), &spec).to_owned();
         let guest = hull_guest::find(&isolation).map_err(|e| Error::new(e.to_string()))?;
-        let hull_guest::Boot::Workload = guest.boot(&spec).map_err(|e| Error::new(e.to_string()))?;
         let process = spec.process.as_ref().ok_or_else(|| Error::new("process: must be given to create a container"))?;
         check_console(process, bundle, gate)?;
         let linux = spec.linux();
@@ -214,6 +213,7 @@ impl Runtime {
         };
         let mut plan = Plan::new(&spec, process, filter, options, &mut warnings)?;
         warnings.iter().for_each(|w| self.warn(w));
+        self.engage(guest, &spec, &mut plan.process)?;
         for mount in plan.mounts.iter_mut().filter(|m| m.options.bind && Path::new(&m.source).is_relative()) {
             mount.source = path.join(&mount.source).to_string_lossy().into_owned();
         }
@@ -344,7 +344,9 @@ impl<'a> Launched<'a> {
             hull_jail::hooks::run_all("createRuntime", &hooks.create_runtime, text.as_bytes(), &plan.hook_output)
         };
         let talk = self.talk.as_mut().ok_or_else(|| Error::new("no process"))?;
-        talk.until_ready(&Answers { runtime: self.runtime, plan: Some(plan), idmaps, hooks: &run_hooks })
+        let guest = hull_guest::find(&state.isolation).map_err(|e| Error::new(e.to_string()))?;
+        let (runtime, spec) = (self.runtime, &self.spec);
+        talk.until_ready(&Answers { runtime, guest, spec, plan: Some(plan), idmaps, hooks: &run_hooks })
     }
 
     /// Gives the caller what it asked for of the process: terminal, pidfd, process id.

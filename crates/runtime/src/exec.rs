@@ -86,6 +86,8 @@ impl Runtime {
             .transpose()
             .map_err(|_| Error::new("container id: has a NUL byte"))?;
         plan.debug = self.verbose;
+        let guest = hull_guest::find(&state.isolation).map_err(|e| Error::new(e.to_string()))?;
+        self.engage(guest, &spec, &mut plan)?;
         for entry in extra {
             plan.env.push(std::ffi::CString::new(entry).map_err(|_| Error::new("LISTEN_FDNAMES has a NUL byte"))?);
         }
@@ -118,7 +120,7 @@ impl Runtime {
         };
         let task_files = cgroup.as_ref().map(|c| c.task_files().map_err(cgroup_error)).transpose()?.unwrap_or_default();
         let chroot = if state.namespaces & flags::NEWNS == 0 { Some(root_of(&state)?) } else { None };
-        let ahead = state.namespaces & flags::NEWPID == 0 && !process.terminal;
+        let ahead = state.namespaces & flags::NEWPID == 0 && !process.terminal && plan.engine.is_none();
         // The directory is needed no more, and nobody else may hold its lock: a process cloned into a frozen cgroup
         // would keep it, and so keep away whoever wants to thaw.
         drop(dir);
@@ -145,7 +147,7 @@ impl Runtime {
         };
         drop(theirs);
         let mut talk = Conversation::new(child, Sync::new(ours), state.namespaces & flags::NEWPID != 0);
-        let ready = self.make_ready(&mut talk, options, ahead, &spec, &|pid, fd| {
+        let ready = self.make_ready(&mut talk, options, ahead, guest, &spec, &|pid, fd| {
             deliver(&state, &spec, pid, "running", fd)
         });
         if let Err(e) = ready {
@@ -167,12 +169,13 @@ impl Runtime {
         talk: &mut Conversation,
         options: &ExecOptions,
         ahead: bool,
+        guest: &dyn hull_guest::Guest,
         spec: &Spec,
         deliver: &dyn Fn(i32, &OwnedFd) -> Result<()>,
     ) -> Result<()> {
         let hooks = |_| Ok(());
         if !ahead {
-            talk.until_ready(&Answers { runtime: self, plan: None, idmaps: &[], hooks: &hooks })?;
+            talk.until_ready(&Answers { runtime: self, guest, spec, plan: None, idmaps: &[], hooks: &hooks })?;
         }
         let pid = talk.child.pid;
         if let Some(socket) = &options.console_socket

@@ -36,11 +36,13 @@
 
 mod bundle;
 mod child;
+mod compiled;
 mod console;
 mod control;
 mod create;
 mod delete;
 mod documents;
+mod engine;
 mod exec;
 mod ids;
 mod listener;
@@ -77,6 +79,9 @@ pub struct Runtime {
     pub no_cgroups: bool,
     /// Whether cgroups that may not be changed are left alone; by default so for everybody but root.
     pub rootless: bool,
+    /// Directories in which the engines of guests are looked for; where there are none, beside the running program and
+    /// in /usr/local/libexec/hull and /usr/libexec/hull.
+    pub guests: Vec<PathBuf>,
     /// Where a service manager wants to hear that the program is ready (`$NOTIFY_SOCKET`).
     pub notify_socket: Option<PathBuf>,
     /// Whether debug lines are wanted, those of the container's process among them.
@@ -95,6 +100,7 @@ impl Runtime {
             root: root.into(),
             no_cgroups: false,
             rootless: !rustix::process::geteuid().is_root(),
+            guests: Vec::new(),
             notify_socket: None,
             verbose: false,
             report: Box::new(|_, _| {}),

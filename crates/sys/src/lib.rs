@@ -21,6 +21,7 @@ pub mod pidfd;
 pub mod probe;
 pub mod prctl;
 pub mod sched;
+pub mod sealed;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;

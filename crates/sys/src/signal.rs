@@ -69,6 +69,41 @@ pub fn block_all() {
     unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const full, std::ptr::null_mut()) };
 }
 
+/// The signals by which others ask a process to end, kept from ending it and waited for.
+#[derive(Debug)]
+pub struct Waiter(());
+
+impl Waiter {
+    const SIGNALS: [i32; 6] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGUSR1, libc::SIGUSR2];
+
+    fn set() -> libc::sigset_t {
+        let mut set = set_of(false);
+        for signal in Waiter::SIGNALS {
+            // SAFETY: the set is initialised and the number valid.
+            unsafe { libc::sigaddset(&raw mut set, signal) };
+        }
+        set
+    }
+
+    /// Blocks them in this thread and those that it makes. Being blocked, they wait even for the first process of a PID
+    /// namespace, for which the kernel drops them otherwise.
+    #[expect(clippy::new_without_default, reason = "it changes how the process takes signals")]
+    pub fn new() -> Waiter {
+        let set = Waiter::set();
+        // SAFETY: the set is initialised.
+        unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+        Waiter(())
+    }
+
+    /// Waits for one, and takes it.
+    pub fn wait(&self) -> i32 {
+        let (set, mut signal) = (Waiter::set(), 0);
+        // SAFETY: the set is initialised; the call writes one number. It fails for bad sets alone.
+        unsafe { libc::sigwait(&raw const set, &raw mut signal) };
+        signal
+    }
+}
+
 /// Blocked signals, read from a descriptor (signalfd(2)).
 #[derive(Debug)]
 pub struct SignalFd(OwnedFd);

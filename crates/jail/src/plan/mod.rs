@@ -353,7 +353,7 @@ impl Plan {
     /// ahead, and neither has to wake the other, which on a busy host costs more than all system calls together.
     pub fn asks_nothing(&self) -> bool {
         let asks = self.maps.is_some() || self.needs_stage() || self.parent_hooks || self.in_userns;
-        !asks && !self.process.terminal
+        !asks && !self.process.terminal && self.process.engine.is_none()
     }
 }
 

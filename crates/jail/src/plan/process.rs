@@ -48,6 +48,7 @@ pub fn process_plan(process: &Process, filter: Option<Filter>, warnings: &mut Ve
         Some(a) => Cpus::These(bit_list("process.execCPUAffinity.final", &a.r#final)?),
     };
     Ok(ProcessPlan {
+        engine: None,
         args: strings("process.args", &process.args)?,
         env: strings("process.env", &environment(&process.env))?,
         cwd: process.cwd.clone(),

@@ -1,0 +1,162 @@
+//! What the jail's last step executes: a file of the container, or a guest engine that runs one.
+//!
+//! Owns the search for the file, by the rights that the workload will have, and the exec. What a module is turned into
+//! before an engine gets it is the parent's, who is asked for it by descriptor.
+
+use std::ffi::{CStr, CString, OsStr};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags};
+use rustix::io::{Errno, FdFlags};
+
+use hull_sys::creds::CapSets;
+
+use crate::error::{Context as _, Error, Result};
+use crate::process::{ProcessPlan, Strings, with_effective};
+use crate::sync::{Ask, Sync};
+
+/// A guest engine, to be executed in place of the program.
+#[derive(Debug)]
+pub struct Engine {
+    /// Its executable, which nobody in the container can write to.
+    pub file: OwnedFd,
+    /// Its name.
+    pub name: CString,
+}
+
+/// A program found, to be executed.
+#[derive(Debug)]
+pub(crate) enum Program {
+    /// By the kernel.
+    File(CString),
+    /// By an engine that has yet to be given what the module was turned into.
+    Module {
+        /// Open for reading.
+        file: OwnedFd,
+        /// As process.args has it.
+        name: String,
+        /// The function that is to be called, if not the usual one.
+        function: String,
+    },
+    /// By an engine, with descriptors for it: the boot message and what goes with it.
+    Engine(CString, Vec<OwnedFd>),
+}
+
+impl Program {
+    /// Has the parent turn a module into what the engine takes.
+    pub(crate) fn boot(self, plan: &ProcessPlan, sync: &Sync) -> Result<Program> {
+        let Program::Module { file, name, function } = self else { return Ok(self) };
+        sync.ask(&Ask::Module(file, name, function))?;
+        let given = sync.answer()?.ok_or_else(|| Error::new("the runtime is gone"))?;
+        let engine = plan.engine.as_ref().map(|e| e.name.clone()).unwrap_or_default();
+        Ok(Program::Engine(engine, given))
+    }
+
+    /// The arguments of what is executed, those of config.json given.
+    pub(crate) fn arguments(&self, args: &[CString]) -> Vec<CString> {
+        let Program::Engine(name, given) = self else { return args.to_vec() };
+        let numbers = given.iter().filter_map(|fd| CString::new(fd.as_raw_fd().to_string()).ok());
+        [name.clone(), c"run".to_owned()].into_iter().chain(numbers).chain(args.iter().cloned()).collect()
+    }
+
+    /// Has the engine inherit its descriptors.
+    pub(crate) fn keep_open(&self) -> Result<()> {
+        let Program::Engine(_, given) = self else { return Ok(()) };
+        given.iter().try_for_each(|fd| rustix::io::fcntl_setfd(fd, FdFlags::empty()).what(|| "cannot keep a descriptor open"))
+    }
+}
+
+impl ProcessPlan {
+    /// Looks the program up as the shell would, with the workload's rights.
+    pub(crate) fn find_program(&self, final_sets: CapSets, have: CapSets) -> Result<Program> {
+        let Some(name) = self.args.first() else { return Err(Error::new("process.args: must not be empty")) };
+        if self.engine.is_some() {
+            return self.find_module(name, final_sets, have);
+        }
+        let shown = name.to_string_lossy().into_owned();
+        if name.to_bytes().contains(&b'/') {
+            let path = name.clone();
+            return match with_effective(final_sets, have, || may_execute(&path))? {
+                Ok(()) => Ok(Program::File(path)),
+                Err(Errno::ISDIR) => Err(Error::new(format!("exec: \"{shown}\": is a directory"))),
+                Err(e) => Err(exec_error(&format!("exec: \"{shown}\": stat {shown}"), e)),
+            };
+        }
+        let search = self.env.iter().rev().find_map(|v| v.to_bytes().strip_prefix(b"PATH=")).unwrap_or_default();
+        let mut denied = None;
+        for dir in search.split(|b| *b == b':') {
+            let dir = if dir.is_empty() { Path::new(".") } else { Path::new(OsStr::from_bytes(dir)) };
+            let path = dir.join(OsStr::from_bytes(name.to_bytes())).into_os_string().into_vec();
+            let Ok(path) = CString::new(path) else { continue };
+            match with_effective(final_sets, have, || may_execute(&path))? {
+                Ok(()) => return Ok(Program::File(path)),
+                Err(Errno::ACCESS) => denied = Some(path),
+                Err(_) => {}
+            }
+        }
+        match denied {
+            Some(path) => Err(exec_error(&format!("exec: \"{}\"", path.to_string_lossy()), Errno::ACCESS)),
+            None => Err(Error::new(format!("exec: \"{shown}\": executable file not found in $PATH"))),
+        }
+    }
+
+    /// Looks a module up as a program, but that it is read and not executed. `#function` after its name is split off,
+    /// unless that is part of a file's name.
+    fn find_module(&self, name: &CStr, final_sets: CapSets, have: CapSets) -> Result<Program> {
+        let name = name.to_string_lossy().into_owned();
+        let mut error = None;
+        for (path, function) in [Some((name.as_str(), "")), name.rsplit_once('#')].into_iter().flatten() {
+            let search = self.env.iter().rev().find_map(|v| v.to_bytes().strip_prefix(b"PATH=")).unwrap_or_default();
+            // A bare name is one of the working directory too: that is how images of modules name theirs.
+            let dirs = search.split(|b| *b == b':').filter(|_| !path.contains('/'));
+            for dir in [OsStr::new(".")].into_iter().chain(dirs.map(OsStr::from_bytes)) {
+                match with_effective(final_sets, have, || open_module(&Path::new(dir).join(path)))? {
+                    Ok(file) => return Ok(Program::Module { file, name: path.to_owned(), function: function.to_owned() }),
+                    Err(e) => error = error.or(Some(e)),
+                }
+            }
+        }
+        Err(exec_error(&format!("exec: \"{name}\": cannot open the module"), error.unwrap_or(Errno::NOENT)))
+    }
+
+    /// Executes the program. Returns only on failure, which the parent hears as [`Ask::NotExecuted`].
+    pub(crate) fn exec(&self, program: &Program, strings: &Strings, sync: &Sync) -> ! {
+        let (file, path) = match (program, &self.engine) {
+            (Program::File(path), _) => (None, path.as_c_str()),
+            (_, engine) => (engine.as_ref().map(|e| e.file.as_fd()), c""),
+        };
+        let error = hull_sys::exec::execveat(file, path, &strings.0, &strings.1);
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::INVAL);
+        let name = if let Program::Engine(name, _) = program { name } else { path };
+        let error = exec_error(&format!("exec {}", name.to_string_lossy()), errno);
+        // Where the parent is gone there is nobody left to tell.
+        let _ = sync.ask(&Ask::NotExecuted(error.to_string()));
+        hull_sys::clone::exit_now(255)
+    }
+
+}
+
+fn open_module(path: &Path) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = rustix::fs::open(path, flags, Mode::empty())?;
+    match FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) {
+        FileType::RegularFile => Ok(file),
+        FileType::Directory => Err(Errno::ISDIR),
+        _ => Err(Errno::ACCESS),
+    }
+}
+
+fn may_execute(path: &CStr) -> rustix::io::Result<()> {
+    let st = rustix::fs::stat(path)?;
+    if FileType::from_raw_mode(st.st_mode) == FileType::Directory {
+        return Err(Errno::ISDIR);
+    }
+    rustix::fs::accessat(rustix::fs::CWD, path, Access::EXEC_OK, AtFlags::EACCESS)
+}
+
+/// Engines read the cause of a failed exec in words ("no such file or directory", "permission denied").
+fn exec_error(what: &str, errno: Errno) -> Error {
+    Error::new(format!("{what}: {}", hull_sys::errno::describe(errno.raw_os_error())))
+}

@@ -1,0 +1,101 @@
+//! Guest engines: finding their executables, and giving them what they boot with.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use hull_guest::{Boot, Guest};
+use hull_jail::process::ProcessPlan;
+use hull_jail::program::Engine;
+use hull_spec::Spec;
+use hull_sys::sealed;
+
+use crate::{Context as _, Error, Result, Runtime};
+
+/// An engine's executable on this host.
+#[derive(Debug)]
+pub(crate) struct Installed {
+    pub(crate) path: PathBuf,
+    pub(crate) file: File,
+}
+
+impl Runtime {
+    /// Names of the isolations that can be had here: those of this build whose engine, if they need one, is installed.
+    pub fn isolations(&self) -> Vec<&'static str> {
+        let spec = Spec::default();
+        let there = |guest: &&dyn Guest| match guest.boot(&spec) {
+            Ok(Boot::Engine(program)) => self.installed(guest.name(), program).is_ok(),
+            _ => true,
+        };
+        hull_guest::built().filter(there).map(|g| g.name()).collect()
+    }
+
+    /// Has a process run by the guest's engine, if it has one. The engine needs no right but that of config.json to
+    /// bind low ports: it gives what it has to the module by way of WASI alone.
+    pub(crate) fn engage(&self, guest: &dyn Guest, spec: &Spec, plan: &mut ProcessPlan) -> Result<()> {
+        let Boot::Engine(program) = guest.boot(spec).map_err(|e| Error::new(e.to_string()))? else { return Ok(()) };
+        let installed = self.installed(guest.name(), program)?;
+        let name = CString::new(program).map_err(|_| Error::new("a NUL byte"))?;
+        let file = sealed::read_only(&name, &installed.file.into()).what(|| format!("cannot open \"{program}\""))?;
+        plan.engine = Some(Engine { file, name });
+        plan.caps = plan.caps.map(|sets| sets.only(hull_jail::caps::NET_BIND_SERVICE));
+        plan.no_new_privs = true;
+        Ok(())
+    }
+
+    /// Answers for an engine's process: the boot message, and the module as code.
+    pub(crate) fn boot(&self, guest: &dyn Guest, spec: &Spec, module: OwnedFd, name: &str, function: &str) -> Result<[OwnedFd; 2]> {
+        let Boot::Engine(program) = guest.boot(spec).map_err(|e| Error::new(e.to_string()))? else {
+            return Err(Error::new("a process without an engine asked for one"));
+        };
+        let installed = self.installed(guest.name(), program)?;
+        let code = self.compiled(&installed, File::from(module)).map_err(|e| e.during(&format!("module \"{name}\"")))?;
+        let text = guest.message(spec, function);
+        let message = sealed::copy(c"boot", text.as_bytes()).what(|| "cannot write the boot message")?;
+        let code = sealed::read_only(c"code", &code.into()).what(|| "cannot hand out the code")?;
+        Ok([message, code])
+    }
+
+    fn installed(&self, isolation: &str, program: &str) -> Result<Installed> {
+        let usual = if self.guests.is_empty() { usual_places() } else { Vec::new() };
+        let dirs = || self.guests.iter().chain(&usual);
+        for dir in dirs() {
+            let path = dir.join(program);
+            let Ok(file) = File::open(&path) else { continue };
+            let meta = file.metadata().what(|| format!("cannot examine \"{}\"", path.display()))?;
+            // It runs other people's code: nobody but root and the caller may have a hand in it.
+            let own = [0, rustix::process::geteuid().as_raw()].contains(&meta.uid());
+            if !meta.is_file() || !own || meta.mode() & 0o022 != 0 {
+                let problem = "must be a file of root's or the caller's that nobody else can write to";
+                return Err(Error::new(format!("\"{}\" {problem}", path.display())));
+            }
+            return Ok(Installed { path, file });
+        }
+        let dirs: Vec<_> = dirs().map(|d| d.display().to_string()).collect();
+        Err(Error::new(format!("isolation \"{isolation}\" is not installed: there is no \"{program}\" in {}", dirs.join(", "))))
+    }
+}
+
+/// Where engines are looked for: beside the running program, then where packages put what is no command.
+fn usual_places() -> Vec<PathBuf> {
+    let packaged = ["/usr/local/libexec/hull", "/usr/libexec/hull"].map(PathBuf::from);
+    own_directory().into_iter().chain(packaged).collect()
+}
+
+/// The directory of the program's file, by the name that it was called by: the file itself, executed anew, tells none.
+fn own_directory() -> Option<PathBuf> {
+    let called = PathBuf::from(std::env::args_os().next()?);
+    let search = || std::env::var_os("PATH");
+    let found = match called.components().count() {
+        1 if !called.is_absolute() => std::env::split_paths(&search()?).map(|d| d.join(&called)).find(|p| p.is_file())?,
+        _ => called,
+    };
+    Some(found.canonicalize().ok()?.parent()?.to_owned())
+}
+
+/// Borrowed, to be sent.
+pub(crate) fn both(fds: &[OwnedFd; 2]) -> [std::os::fd::BorrowedFd<'_>; 2] {
+    fds.each_ref().map(AsFd::as_fd)
+}

@@ -1,0 +1,51 @@
+//! `hull-wasm compile`: a module or component on standard input, machine code on standard output.
+//!
+//! What it reads is the container's and may be anything; so once it has been read, this process gives up every right
+//! and every system call but those that memory and the output need. An import that nothing provides is an error here,
+//! by its name, so that such a container is refused when it is created.
+
+use std::io::{Read as _, Write as _};
+
+use wasmtime::component::Component;
+use wasmtime::{Engine, Module, Result};
+
+/// Compiles. The result is an exit code; what is wrong with the module is said on standard error.
+pub(crate) fn main() -> i32 {
+    match compile() {
+        Ok(()) => 0,
+        Err(e) => {
+            eprintln!("{e:#}");
+            1
+        }
+    }
+}
+
+fn compile() -> Result<()> {
+    let mut input = Vec::new();
+    std::io::stdin().read_to_end(&mut input)?;
+    let engine = crate::engine::engine()?;
+    crate::confine::give_up_rights()?;
+    crate::confine::compiler()?;
+    let bytes = wat::parse_bytes(&input).map_err(|e| wasmtime::Error::msg(e.to_string()))?;
+    let code = if is_component(&bytes) { component(&engine, &bytes)? } else { module(&engine, &bytes)? };
+    let mut out = std::io::stdout();
+    out.write_all(&code)?;
+    Ok(out.flush()?)
+}
+
+/// The layer field of the header tells (component-model/design/mvp/Binary.md).
+fn is_component(bytes: &[u8]) -> bool {
+    bytes.get(6..8) == Some(&[1, 0])
+}
+
+fn module(engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>> {
+    let module = Module::from_binary(engine, bytes)?;
+    crate::host::core_linker(engine)?.instantiate_pre(&module)?;
+    module.serialize()
+}
+
+fn component(engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>> {
+    let component = Component::from_binary(engine, bytes)?;
+    crate::host::component_linker(engine)?.instantiate_pre(&component)?;
+    component.serialize()
+}

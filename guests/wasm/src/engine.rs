@@ -1,0 +1,15 @@
+//! How code is made and run: the one configuration that compiler and runner share.
+
+use wasmtime::{Config, Engine, Result};
+
+/// The engine. What is compiled by one of another configuration is refused when it is loaded.
+///
+/// # Errors
+/// Where this processor or system can't do it.
+pub(crate) fn engine() -> Result<Engine> {
+    let mut config = Config::new();
+    // Lets a signal end a loop that calls nothing.
+    config.epoch_interruption(true);
+    config.wasm_gc(true).wasm_function_references(true).wasm_exceptions(true);
+    Engine::new(&config)
+}

@@ -1,0 +1,34 @@
+//! `hull-wasm`: the engine that runs WebAssembly in a container's jail.
+//!
+//! Two commands, both called by hull and by nobody else. `compile` turns a module into machine code, before and outside
+//! of any container; `run` is executed as the jail's last step, gets that code by descriptor, and never compiles. What
+//! a module can reach is what the jail shows: the root directory, the network namespace, the clocks.
+
+mod compile;
+mod confine;
+mod engine;
+mod host;
+mod run;
+mod signals;
+
+use std::ffi::OsString;
+
+fn main() {
+    let mut args = std::env::args_os().skip(1);
+    let command = args.next().unwrap_or_default();
+    let code = match command.to_str() {
+        Some("run") => run::main(args),
+        Some("compile") => compile::main(),
+        Some("--version") => {
+            println!("hull-wasm version {}", env!("CARGO_PKG_VERSION"));
+            0
+        }
+        _ => usage(&command),
+    };
+    std::process::exit(code)
+}
+
+fn usage(command: &OsString) -> i32 {
+    eprintln!("hull-wasm: no command \"{}\": hull calls it, as in `hull do --isolation wasm -- app.wasm`", command.display());
+    1
+}

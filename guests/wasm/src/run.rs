@@ -1,0 +1,167 @@
+//! `hull-wasm run`: the jail's last step.
+//!
+//! Arguments: the number of a descriptor with the boot message, that of one with the code, then those of the module,
+//! its own name first. Everything else is the process's own as the jail made it: environment, working directory,
+//! standard descriptors, root directory.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
+use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+
+use hull_guest::wasm::BootMessage;
+use wasmtime::component::ResourceTable;
+use wasmtime::{Engine, Error, Result, Store, StoreLimits, StoreLimitsBuilder, Trap};
+use wasmtime_wasi::{FsPerms, I32Exit, WasiCtxBuilder};
+
+use crate::host;
+
+/// What `wasmtime run` ends with where a module traps: 128 and SIGABRT.
+const TRAPPED: i32 = 134;
+
+/// Runs. The result is the exit code.
+pub(crate) fn main(args: impl Iterator<Item = OsString>) -> i32 {
+    match run(args) {
+        Ok(code) => code,
+        Err(e) => match e.downcast_ref::<I32Exit>() {
+            Some(exit) => exit.0,
+            None => {
+                eprintln!("Error: {e:?}");
+                if e.downcast_ref::<Trap>().is_some() { TRAPPED } else { 1 }
+            }
+        },
+    }
+}
+
+fn run(mut args: impl Iterator<Item = OsString>) -> Result<i32> {
+    // First of all, lest one that comes early be lost.
+    let signals = hull_sys::signal::Waiter::new();
+    let mut descriptor = || -> Result<File> {
+        let number = args.next().and_then(|a| a.to_str()?.parse::<RawFd>().ok()).filter(|n| *n > 2);
+        let number = number.ok_or_else(|| Error::msg("hull-wasm run: a descriptor's number is missing"))?;
+        // SAFETY: hull opened it for this process, which has made no use of the number yet.
+        Ok(unsafe { OwnedFd::from_raw_fd(number) }.into())
+    };
+    let (mut message, code) = (descriptor()?, descriptor()?);
+    let mut text = String::new();
+    message.read_to_string(&mut text)?;
+    let boot: BootMessage = serde_json::from_str(&text).map_err(|e| Error::msg(format!("boot message: {e}")))?;
+    let args = args.map(|a| a.to_string_lossy().into_owned()).collect();
+    let engine = crate::engine::engine()?;
+    let workload = Workload::load(&engine, code)?;
+    crate::confine::runner()?;
+    let signals = crate::signals::watch(&engine, signals)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        tokio::select! {
+            biased;
+            signal = signals => Ok(128 + signal.unwrap_or(0)),
+            done = workload.run(&engine, &boot, args) => done.map(|()| 0),
+        }
+    })
+}
+
+/// Code that is mapped and not yet running.
+enum Workload {
+    Module(wasmtime::Module),
+    Component(wasmtime::component::Component),
+}
+
+impl Workload {
+    fn load(engine: &Engine, mut code: File) -> Result<Workload> {
+        let again = code.try_clone()?;
+        // SAFETY: hull made the code, in a directory that no container sees, and handed it over by a descriptor that
+        // nobody can write to. Code of another kind is refused.
+        if let Ok(module) = unsafe { wasmtime::Module::deserialize_open_file(engine, again) } {
+            return Ok(Workload::Module(module));
+        }
+        let mut bytes = Vec::new();
+        code.rewind()?;
+        code.read_to_end(&mut bytes)?;
+        // SAFETY: as above.
+        unsafe { wasmtime::component::Component::deserialize(engine, bytes).map(Workload::Component) }
+    }
+
+    async fn run(self, engine: &Engine, boot: &BootMessage, args: Vec<String>) -> Result<()> {
+        match self {
+            Workload::Module(module) => run_module(engine, &module, boot, args).await,
+            Workload::Component(component) => run_component(engine, &component, boot, args).await,
+        }
+    }
+}
+
+async fn run_module(engine: &Engine, module: &wasmtime::Module, boot: &BootMessage, args: Vec<String>) -> Result<()> {
+    let linker = host::core_linker(engine)?;
+    let mut store = store(engine, host::Core { wasi: wasi(args)?.build_p1(), limits: limits(boot) });
+    store.limiter(|host| &mut host.limits);
+    let instance = linker.instantiate_async(&mut store, module).await?;
+    let name = boot.function.as_deref().unwrap_or("_start");
+    if boot.function.is_some()
+        && let Ok(initialize) = instance.get_typed_func::<(), ()>(&mut store, "_initialize")
+    {
+        initialize.call_async(&mut store, ()).await?;
+    }
+    let function = instance.get_func(&mut store, name).ok_or_else(|| missing(name))?;
+    let kind = function.ty(&store);
+    if kind.params().len() != 0 {
+        return Err(Error::msg(format!("function \"{name}\" takes arguments, which an entry point must not")));
+    }
+    let mut results: Vec<_> = kind.results().map(|_| wasmtime::Val::I32(0)).collect();
+    function.call_async(&mut store, &[], &mut results).await
+}
+
+async fn run_component(
+    engine: &Engine,
+    component: &wasmtime::component::Component,
+    boot: &BootMessage,
+    args: Vec<String>,
+) -> Result<()> {
+    let linker = host::component_linker(engine)?;
+    let state = host::Component { wasi: wasi(args)?.build(), table: ResourceTable::new(), limits: limits(boot) };
+    let mut store = store(engine, state);
+    store.limiter(|host| &mut host.limits);
+    if let Some(name) = &boot.function {
+        let instance = linker.instantiate_async(&mut store, component).await?;
+        let function = instance.get_typed_func::<(), ()>(&mut store, name.as_str())?;
+        return function.call_async(&mut store, ()).await;
+    }
+    let command = wasmtime_wasi::p2::bindings::Command::instantiate_async(&mut store, component, &linker).await?;
+    match command.wasi_cli_run().call_run(&mut store).await? {
+        Ok(()) => Ok(()),
+        Err(()) => Err(I32Exit(1).into()),
+    }
+}
+
+fn missing(name: &str) -> Error {
+    Error::msg(format!("the module has no function \"{name}\""))
+}
+
+fn store<T: Send + 'static>(engine: &Engine, data: T) -> Store<T> {
+    let mut store = Store::new(engine, data);
+    // A signal moves the epoch: the module then gives way to whoever waits for it.
+    store.epoch_deadline_async_yield_and_update(1);
+    store
+}
+
+fn limits(boot: &BootMessage) -> StoreLimits {
+    let limits = StoreLimitsBuilder::new();
+    let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let limits = if let Some(bytes) = boot.memory { limits.memory_size(size(bytes)) } else { limits };
+    limits.build()
+}
+
+/// What the module gets of the process: all that the jail left it.
+fn wasi(args: Vec<String>) -> Result<WasiCtxBuilder> {
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.inherit_stdio().inherit_network().allow_ip_name_lookup(true).allow_blocking_current_thread(true).args(&args);
+    for (key, value) in std::env::vars_os() {
+        wasi.env(key.to_string_lossy(), value.to_string_lossy());
+    }
+    // One directory, since the libraries of many languages mix up the names of several. Mounts below it are as they
+    // are: the kernel keeps a read-only one read-only.
+    wasi.preopened_dir("/", "/", FsPerms::ReadWrite)?;
+    if let Some(here) = std::env::current_dir()?.to_str() {
+        wasi.initial_cwd(here);
+    }
+    Ok(wasi)
+}
