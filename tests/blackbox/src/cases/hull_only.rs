@@ -463,14 +463,14 @@ fn doctor(ctx: &Ctx) -> Done {
 
 fn isolation_not_installed(ctx: &Ctx) -> Done {
     ours(ctx)?;
-    for name in ["wasm", "kernel", "vm"] {
+    for name in ["kernel", "vm"] {
         let b = ctx.bundle().option("--isolation").option(name);
         b.call("create").run()?.fails()?.names(&[&format!("\"{name}\\\" is not installed"), &format!("{name}\" is not installed")])?;
         b.nothing_left()?;
         ctx.bundle().set("/annotations", json!({ "dev.hull.isolation": name })).refused(&["is not installed"])?;
         ctx.call(&["do", "--isolation", name, "--", "/bin/true"]).run()?.fails()?.names(&[name])?;
     }
-    ctx.bundle().set("/annotations", json!({ "run.oci.handler": "wasm" })).refused(&["is not installed"])?;
+    ctx.bundle().set("/annotations", json!({ "run.oci.handler": "krun" })).refused(&["is not installed"])?;
     Ok(())
 }
 

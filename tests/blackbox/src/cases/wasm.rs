@@ -1,0 +1,452 @@
+//! Isolation "wasm": modules and components in hull's engine, which is itself in the jail.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::bundle::Bundle;
+use crate::case::{Case, Done, Stop, case, check, same, skip};
+use crate::config::Edit;
+use crate::ctx::Ctx;
+
+pub(crate) const CASES: &[Case] = &[
+    case!(arguments, "arguments reach the module, its own name first"),
+    case!(environment, "the environment reaches it"),
+    case!(exit_code, "its exit code is the container's"),
+    case!(standard_streams, "standard input, output and error are the container's"),
+    case!(terminal, "a terminal is one for the module too"),
+    case!(chosen_by_annotation, "the annotations of hull, crun and Docker choose it"),
+    case!(text, "a module may be text"),
+    case!(function, "#function calls that function"),
+    case!(component, "a component runs, and its result is the exit code"),
+    case!(files, "files are those of the container: read, written, listed"),
+    case!(mounts, "mounts are seen, and a read-only one stays read-only"),
+    case!(no_escape, "no link and no .. leads out of the container's root"),
+    case!(no_right_by_root, "root inside reads no file of the image that only another may read"),
+    case!(term_in_loop, "TERM ends a module that does nothing but count"),
+    case!(term_asleep, "TERM ends a module that sleeps or reads"),
+    case!(lifecycle, "create, start, state, ps, pause, resume, kill, delete work"),
+    case!(exec, "exec runs another module, with its own code"),
+    case!(exec_function, "exec of #function"),
+    case!(trap, "a trap is told with its backtrace, and ends with wasmtime's code"),
+    case!(import_missing, "an import that nobody has is named when the container is created, and nothing is left"),
+    case!(no_module, "what is no module is refused by name"),
+    case!(missing, "a module that isn't there is refused as a program is"),
+    case!(not_a_file, "a directory and a fifo are refused, and don't hang"),
+    case!(memory, "linear memory ends at the container's limit, and the module goes on"),
+    case!(engine_is_jailed, "the engine has no capability, can gain none, and has a filter of its own"),
+    case!(code_is_read_only, "neither the engine's file nor the code can be opened for writing from where they run"),
+    case!(user, "the engine is the user of config.json"),
+    case!(user_namespace, "in a user namespace too"),
+    case!(cached, "a module is compiled once, and again when it changes"),
+    case!(cache_guarded, "code that others could have written is refused"),
+    case!(rootless, "an ordinary user runs a module"),
+    case!(do_, "do runs a module of the host without a bundle"),
+    case!(features, "features lists the isolations that are installed"),
+];
+
+/// Skips where there is no engine, or no compiler that made the probe.
+fn module(ctx: &Ctx) -> Result<Bundle<'_>, Stop> {
+    engine(ctx)?;
+    if !ctx.base.join("bin/probe.wasm").exists() {
+        skip!("no clang for wasm32-wasi");
+    }
+    Ok(ctx.bundle().option("--isolation").option("wasm"))
+}
+
+fn engine(ctx: &Ctx) -> Done {
+    if !ctx.is_hull() {
+        skip!("hull's own");
+    }
+    if !ctx.runtime.with_file_name("hull-wasm").exists() {
+        skip!("hull-wasm is not built");
+    }
+    Ok(())
+}
+
+const PROBE: &str = "/bin/probe.wasm";
+
+fn probe<'a>(b: Bundle<'a>, args: &[&str]) -> Bundle<'a> {
+    b.args(&[&[PROBE], args].concat())
+}
+
+fn arguments(ctx: &Ctx) -> Done {
+    let out = probe(module(ctx)?, &["args", "a b", "", "-x"]).run()?.ok()?;
+    same!(out.out, "/bin/probe.wasm\nargs\na b\n\n-x\n", "arguments");
+    Ok(())
+}
+
+fn environment(ctx: &Ctx) -> Done {
+    let out = probe(module(ctx)?, &["env"]).set("/process/env", json!(["A=1", "B=x=y"])).run()?.ok()?;
+    for line in ["A=1", "B=x=y", "HOME=/root"] {
+        check!(out.out.lines().any(|l| l == line), "no {line} in {}", out.out);
+    }
+    Ok(())
+}
+
+fn exit_code(ctx: &Ctx) -> Done {
+    for code in [0, 1, 7, 125] {
+        probe(module(ctx)?, &["exit", &code.to_string()]).run()?.code(code)?;
+    }
+    Ok(())
+}
+
+fn standard_streams(ctx: &Ctx) -> Done {
+    let out = probe(module(ctx)?, &["cat"]).stdin(b"from outside").run()?.ok()?;
+    same!((out.out.as_str(), out.err.as_str()), ("from outside", ""), "output");
+    let out = probe(module(ctx)?, &["err"]).run()?.ok()?;
+    same!((out.out.as_str(), out.err.as_str()), ("", "to stderr\n"), "output");
+    Ok(())
+}
+
+fn terminal(ctx: &Ctx) -> Done {
+    let b = probe(module(ctx)?, &["args"]).set("/process/terminal", json!(true));
+    let out = crate::tty::Pty::new()?.run(b.call("run"), "args", b"")?;
+    check!(out.out.contains("args\r\n"), "{}", out.text());
+    Ok(())
+}
+
+fn chosen_by_annotation(ctx: &Ctx) -> Done {
+    module(ctx)?;
+    for (key, value) in [
+        ("dev.hull.isolation", "wasm"), ("run.oci.handler", "wasm"), ("run.oci.handler", "wasmtime"),
+        ("module.wasm.image/variant", "compat"),
+    ] {
+        let b = probe(ctx.bundle(), &["args"]).tweak(|c| c["annotations"] = json!({ key: value }));
+        same!(b.run()?.ok()?.out, "/bin/probe.wasm\nargs\n", "arguments, by {key}={value}");
+    }
+    Ok(())
+}
+
+/// A module as text, in the root file system.
+fn write(b: &Bundle<'_>, name: &str, text: &str) -> Done {
+    Ok(fs::write(b.rootfs().join(name), text)?)
+}
+
+fn text(ctx: &Ctx) -> Done {
+    let b = module(ctx)?.args(&["/app.wat"]);
+    write(&b, "app.wat", "(module (import \"wasi_snapshot_preview1\" \"proc_exit\" (func $exit (param i32)))
+        (memory (export \"memory\") 1) (func (export \"_start\") (call $exit (i32.const 9))))")?;
+    b.run()?.code(9)?;
+    Ok(())
+}
+
+fn function(ctx: &Ctx) -> Done {
+    let b = module(ctx)?.args(&["/bin/probe.wasm#other"]);
+    same!(b.run()?.ok()?.out, "other\n", "output");
+    let b = module(ctx)?.args(&["/bin/probe.wasm#no_such"]);
+    b.run()?.fails()?.names(&["no_such"])?;
+    Ok(())
+}
+
+fn component(ctx: &Ctx) -> Done {
+    for (result, code) in [(0, 0), (1, 1)] {
+        let b = module(ctx)?.args(&["/app.wat"]);
+        let text = format!(
+            "(component (core module $m (func (export \"run\") (result i32) i32.const {result}))
+                (core instance $i (instantiate $m))
+                (func $run (result (result)) (canon lift (core func $i \"run\")))
+                (instance $run (export \"run\" (func $run)))
+                (export \"wasi:cli/run@0.2.0\" (instance $run)))"
+        );
+        write(&b, "app.wat", &text)?;
+        b.run()?.code(code)?;
+    }
+    Ok(())
+}
+
+fn files(ctx: &Ctx) -> Done {
+    same!(probe(module(ctx)?, &["cat", "/etc/data"]).run()?.ok()?.out, "data\n", "a file");
+    let b = probe(module(ctx)?.rw(), &["write", "/root/new"]);
+    let file = b.rootfs().join("root/new");
+    b.run()?.ok()?;
+    same!(fs::read_to_string(file)?, "written\n", "what was written");
+    let out = probe(module(ctx)?, &["ls", "/etc"]).run()?.ok()?.out;
+    check!(["data", "group", "passwd"].iter().all(|name| out.lines().any(|l| l == *name)), "{out}");
+    probe(module(ctx)?, &["write", "/root/new"]).run()?.code(1)?.names(&["/root/new"])?;
+    Ok(())
+}
+
+fn mounts(ctx: &Ctx) -> Done {
+    let dir = ctx.host_dir("source");
+    fs::write(dir.join("file"), "of the mount\n")?;
+    let bundle = |options: &[&str]| -> Result<Bundle<'_>, Stop> {
+        Ok(module(ctx)?.tweak(|c| c.mount("/mnt", "bind", dir.to_str().unwrap(), options)))
+    };
+    same!(probe(bundle(&["bind"])?, &["cat", "/mnt/file"]).run()?.ok()?.out, "of the mount\n", "a file");
+    probe(bundle(&["bind"])?, &["write", "/mnt/new"]).run()?.ok()?;
+    check!(dir.join("new").exists(), "nothing was written");
+    probe(bundle(&["bind", "ro"])?, &["write", "/mnt/other"]).run()?.code(1)?;
+    check!(!dir.join("other").exists(), "a read-only mount was written to");
+    Ok(())
+}
+
+fn no_escape(ctx: &Ctx) -> Done {
+    let secret = ctx.host_file("secret", "of the host\n");
+    let bundle = || -> Result<Bundle<'_>, Stop> {
+        let b = module(ctx)?.rw();
+        symlink(&secret, b.rootfs().join("link"))?;
+        symlink("../../../../../../..".to_owned() + secret.to_str().unwrap(), b.rootfs().join("up"))?;
+        symlink("/proc/1/root/etc/data", b.rootfs().join("magic"))?;
+        Ok(b)
+    };
+    let secret_path = secret.to_str().unwrap().to_owned();
+    let up = format!("/../../../../../../..{secret_path}");
+    for path in ["/link", "/up", &up, &secret_path] {
+        let out = probe(bundle()?, &["cat", path]).run()?;
+        check!(!out.out.contains("of the host"), "{path} leads out: {}", out.text());
+        out.code(1)?;
+    }
+    // A link or a name that the module makes itself leads no farther.
+    for args in [["symlink", &secret_path, "/mine"], ["link", &up, "/mine"], ["rename", &up, "/mine"]] {
+        let b = probe(bundle()?, &args);
+        let mine = b.rootfs().join("mine");
+        b.run()?;
+        let taken = fs::symlink_metadata(&mine).is_ok_and(|m| m.is_file());
+        check!(!taken && secret.exists(), "{} reached the host's file", args[0]);
+    }
+    Ok(())
+}
+
+fn no_right_by_root(ctx: &Ctx) -> Done {
+    let b = probe(module(ctx)?, &["cat", "/etc/closed"]);
+    let file = b.rootfs().join("etc/closed");
+    fs::write(&file, "closed\n")?;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o400))?;
+    crate::ctx::chown(&file, 1000);
+    b.run()?.code(1)?;
+    Ok(())
+}
+
+/// How long it takes from the signal to the end.
+fn ended_by_term(ctx: &Ctx, args: &[&str]) -> Result<Duration, Stop> {
+    let b = probe(module(ctx)?, args);
+    rustix::fs::mknodat(rustix::fs::CWD, b.rootfs().join("fifo"), rustix::fs::FileType::Fifo, 0o666.into(), 0)?;
+    let (c, running) = b.spawn()?;
+    c.wait_out("ready")?;
+    let begun = Instant::now();
+    c.kill("TERM")?;
+    running.wait()?.code(143)?;
+    Ok(begun.elapsed())
+}
+
+fn term_in_loop(ctx: &Ctx) -> Done {
+    let time = ended_by_term(ctx, &["spin"])?;
+    check!(time < Duration::from_secs(5), "it took {time:?}");
+    Ok(())
+}
+
+fn term_asleep(ctx: &Ctx) -> Done {
+    for args in [&["sleep"][..], &["read", "/fifo"]] {
+        let time = ended_by_term(ctx, args)?;
+        check!(time < Duration::from_secs(5), "{args:?}: it took {time:?}");
+    }
+    Ok(())
+}
+
+fn lifecycle(ctx: &Ctx) -> Done {
+    let c = probe(module(ctx)?, &["spin"]).create()?;
+    same!(c.status()?, "created", "status");
+    check!(!c.out().contains("ready"), "it runs already");
+    c.start()?;
+    c.wait_out("ready")?;
+    same!(c.status()?, "running", "status");
+    let pids = ctx.rt(&["ps", "--format", "json", &c.id])?.ok()?.out;
+    check!(pids.contains(&c.pid()?.to_string()), "{pids}");
+    c.pause()?;
+    same!(c.status()?, "paused", "status");
+    c.resume()?;
+    c.kill("KILL")?;
+    c.wait("stopped")?;
+    c.delete()
+}
+
+fn exec(ctx: &Ctx) -> Done {
+    let c = probe(module(ctx)?, &["spin"]).up()?;
+    let out = c.exec(&[PROBE, "args", "x"])?.ok()?;
+    same!(out.out, "/bin/probe.wasm\nargs\nx\n", "arguments");
+    c.exec(&[PROBE, "exit", "5"])?.code(5)?;
+    c.exec(&["/bin/busybox", "true"])?.fails()?.names(&["/bin/busybox"])?;
+    c.exec(&["/no/such.wasm"])?.fails()?.names(&["/no/such.wasm"])?;
+    Ok(())
+}
+
+fn exec_function(ctx: &Ctx) -> Done {
+    let c = probe(module(ctx)?, &["spin"]).up()?;
+    same!(c.exec(&["/bin/probe.wasm#other"])?.ok()?.out, "other\n", "output");
+    Ok(())
+}
+
+fn trap(ctx: &Ctx) -> Done {
+    let out = probe(module(ctx)?, &["trap"]).run()?.code(134)?;
+    check!(out.err.contains("wasm trap") && out.err.contains("backtrace") && out.err.contains("main"), "{}", out.err);
+    Ok(())
+}
+
+fn import_missing(ctx: &Ctx) -> Done {
+    let b = module(ctx)?.args(&["/app.wat"]);
+    write(&b, "app.wat", "(module (import \"env\" \"nowhere\" (func)) (func (export \"_start\")))")?;
+    b.try_create()?.fails()?.names(&["env::nowhere"])?;
+    b.nothing_left()
+}
+
+fn no_module(ctx: &Ctx) -> Done {
+    for name in ["/bin/busybox", "/etc/data"] {
+        let b = module(ctx)?.args(&[name]);
+        b.try_create()?.fails()?.names(&[name])?;
+        b.nothing_left()?;
+    }
+    let b = module(ctx)?.args(&["/cut.wasm"]);
+    let whole = fs::read(ctx.base.join("bin/probe.wasm"))?;
+    fs::write(b.rootfs().join("cut.wasm"), &whole[..whole.len() / 2])?;
+    b.try_create()?.fails()?.names(&["/cut.wasm"])?;
+    b.nothing_left()
+}
+
+fn missing(ctx: &Ctx) -> Done {
+    let b = module(ctx)?.args(&["/no/such.wasm"]);
+    let out = b.try_create()?.fails()?.names(&["/no/such.wasm"])?;
+    check!(out.err.to_lowercase().contains("no such file or directory"), "{}", out.err);
+    b.nothing_left()
+}
+
+fn not_a_file(ctx: &Ctx) -> Done {
+    let b = module(ctx)?.args(&["/etc"]);
+    b.try_create()?.fails()?.names(&["/etc"])?;
+    let b = module(ctx)?.args(&["/fifo"]);
+    rustix::fs::mknodat(rustix::fs::CWD, b.rootfs().join("fifo"), rustix::fs::FileType::Fifo, 0o666.into(), 0)?;
+    b.create_fails_within(8)
+}
+
+fn memory(ctx: &Ctx) -> Done {
+    let b = probe(module(ctx)?, &["grow", "1000"]).set("/linux/resources/memory/limit", json!(64 << 20));
+    let n: u32 = b.run()?.ok()?.line().parse()?;
+    check!((16..64).contains(&n), "{n} MiB could be had");
+    Ok(())
+}
+
+fn engine_is_jailed(ctx: &Ctx) -> Done {
+    let c = probe(module(ctx)?, &["spin"]).up()?;
+    c.wait_out("ready")?;
+    let status = fs::read_to_string(format!("/proc/{}/status", c.pid()?))?;
+    let field = |name: &str| status.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_default().trim().to_owned();
+    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
+        let value = u64::from_str_radix(&field(set), 16)?;
+        // What the bundle gives of CAP_NET_BIND_SERVICE may stay.
+        check!(value & !(1 << 10) == 0, "{set} {value:x}");
+    }
+    same!((field("NoNewPrivs:").as_str(), field("Seccomp:").as_str()), ("1", "2"), "noNewPrivileges and filter");
+    let maps = fs::read_to_string(format!("/proc/{}/maps", c.pid()?))?;
+    check!(!maps.lines().any(|l| l.contains(" rwxp ")), "memory is both writable and executable: {maps}");
+    Ok(())
+}
+
+/// As root on the host tries it, whom no mode stops: only what they lie on does.
+fn code_is_read_only(ctx: &Ctx) -> Done {
+    let c = probe(module(ctx)?, &["spin"]).up()?;
+    c.wait_out("ready")?;
+    let dir = format!("/proc/{}", c.pid()?);
+    let mapped = fs::read_dir(format!("{dir}/map_files"))?.flatten().map(|f| f.path());
+    let (name, _) = kept(ctx).pop().ok_or("no code is kept")?;
+    let of = |path: &Path| fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
+    let file = of(&ctx.root.join("@code").join(name));
+    let code: Vec<_> = mapped.filter(|path| of(path) == file).collect();
+    check!(!code.is_empty(), "the code is not mapped from its file");
+    for path in code.into_iter().chain([format!("{dir}/exe").into()]) {
+        let flags = rustix::fs::statvfs(&path)?.f_flag;
+        check!(flags.contains(rustix::fs::StatVfsMountFlags::RDONLY), "{path:?} lies where it can be written to");
+        check!(fs::OpenOptions::new().write(true).open(&path).is_err(), "{path:?} can be written to");
+    }
+    Ok(())
+}
+
+fn user(ctx: &Ctx) -> Done {
+    let c = probe(module(ctx)?, &["spin"]).set("/process/user", json!({ "uid": 1000, "gid": 1000 })).up()?;
+    c.wait_out("ready")?;
+    let status = fs::read_to_string(format!("/proc/{}/status", c.pid()?))?;
+    check!(status.contains("Uid:\t1000\t1000\t1000\t1000"), "{status}");
+    Ok(())
+}
+
+fn user_namespace(ctx: &Ctx) -> Done {
+    let b = probe(module(ctx)?.tweak(Edit::userns), &["cat", "/etc/data"]);
+    same!(b.run()?.ok()?.out, "data\n", "a file");
+    Ok(())
+}
+
+fn kept(ctx: &Ctx) -> Vec<(String, std::time::SystemTime)> {
+    let dir = ctx.root.join("@code");
+    let files = fs::read_dir(dir).map(|d| d.flatten().collect::<Vec<_>>()).unwrap_or_default();
+    files.iter().map(|f| (f.file_name().to_string_lossy().into_owned(), f.metadata().unwrap().modified().unwrap())).collect()
+}
+
+fn cached(ctx: &Ctx) -> Done {
+    probe(module(ctx)?, &["exit", "0"]).run()?.ok()?;
+    let first = kept(ctx);
+    same!(first.len(), 1, "files of code");
+    probe(module(ctx)?, &["exit", "0"]).run()?.ok()?;
+    same!(kept(ctx), first, "files of code after the second run");
+    let b = probe(module(ctx)?, &["exit", "0"]);
+    let file = b.rootfs().join("bin/probe.wasm");
+    let mut bytes = fs::read(&file)?;
+    // A custom section of no meaning.
+    bytes.extend([0, 2, 1, b'x']);
+    fs::remove_file(&file)?;
+    fs::write(&file, bytes)?;
+    b.run()?.ok()?;
+    same!(kept(ctx).len(), 2, "files of code after a change");
+    Ok(())
+}
+
+fn cache_guarded(ctx: &Ctx) -> Done {
+    probe(module(ctx)?, &["exit", "0"]).run()?.ok()?;
+    let (name, _) = kept(ctx).pop().ok_or("no code is kept")?;
+    let file = ctx.root.join("@code").join(&name);
+    let dir = fs::metadata(ctx.root.join("@code"))?.permissions().mode();
+    same!(dir & 0o7777, 0o700, "mode of the directory");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666))?;
+    probe(module(ctx)?, &["exit", "0"]).run()?.fails()?.names(&[&name])?;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o400))?;
+    crate::ctx::chown(&file, 1000);
+    probe(module(ctx)?, &["exit", "0"]).run()?.fails()?.names(&[&name])?;
+    Ok(())
+}
+
+fn rootless(ctx: &Ctx) -> Done {
+    module(ctx)?;
+    let b = super::rootless::bundle(ctx)?.args(&[PROBE, "cat", "/etc/data"]);
+    b.write();
+    let run = super::rootless::call(ctx, &["run", "--isolation", "wasm", "--bundle"]).arg(&b.dir).arg(&b.id).run()?;
+    same!(run.ok()?.out, "data\n", "a file");
+    Ok(())
+}
+
+fn do_(ctx: &Ctx) -> Done {
+    module(ctx)?;
+    let file = ctx.host_dir("app").join("app.wasm");
+    fs::copy(ctx.base.join("bin/probe.wasm"), &file)?;
+    let dir = file.parent().unwrap_or(Path::new("/"));
+    let out = ctx.call(&["do", "--isolation", "wasm", "--", "app.wasm", "args", "x"]).cwd(dir).run()?.ok()?;
+    same!(out.out, "app.wasm\nargs\nx\n", "arguments");
+    let out = ctx.call(&["do", "--isolation", "wasm", "--", "app.wasm", "write", dir.join("new").to_str().unwrap()]).cwd(dir).run()?;
+    out.ok()?;
+    check!(!dir.join("new").exists(), "a write reached the host");
+    Ok(())
+}
+
+fn features(ctx: &Ctx) -> Done {
+    engine(ctx)?;
+    let features: serde_json::Value = serde_json::from_str(&ctx.program(&ctx.runtime).arg("features").run()?.ok()?.out)?;
+    same!(features["annotations"]["dev.hull.isolations"], json!("process,wasm"), "isolations");
+    let alone = ctx.host_dir("alone").join("hull");
+    fs::copy(&ctx.runtime, &alone)?;
+    crate::ctx::chmod(&alone, 0o755);
+    let features: serde_json::Value = serde_json::from_str(&ctx.program(&alone).arg("features").run()?.ok()?.out)?;
+    same!(features["annotations"]["dev.hull.isolations"], json!("process"), "isolations without an engine");
+    let out = ctx.program(&alone).args(&["do", "--isolation", "wasm", "--", "x.wasm"]).run()?.fails()?;
+    out.names(&["hull-wasm"])?;
+    Ok(())
+}
