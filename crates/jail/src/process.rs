@@ -382,9 +382,13 @@ impl ProcessPlan {
         Ok(())
     }
 
-    /// The environment, with HOME from the container's own /etc/passwd where it is missing or empty.
+    /// The environment, for a program with HOME from the container's own /etc/passwd where it is missing or empty.
     pub(crate) fn environment(&self) -> Vec<CString> {
         let mut env = self.env.clone();
+        if self.engine.is_some() {
+            // A module knows no users and no homes.
+            return env;
+        }
         if env.iter().any(|e| e.to_bytes().strip_prefix(b"HOME=").is_some_and(|v| !v.is_empty())) {
             return env;
         }

@@ -1,6 +1,6 @@
 //! How code is made and run: the one configuration that compiler and runner share.
 
-use wasmtime::{Config, Engine, Result};
+use wasmtime::{Config, Engine, Result, WasmBacktraceDetails};
 
 /// The engine. What is compiled by one of another configuration is refused when it is loaded.
 ///
@@ -10,6 +10,8 @@ pub(crate) fn engine() -> Result<Engine> {
     let mut config = Config::new();
     // Lets a signal end a loop that calls nothing.
     config.epoch_interruption(true);
+    // Not for a variable in the module's environment to decide.
+    config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
     config.wasm_gc(true).wasm_function_references(true).wasm_exceptions(true);
     Engine::new(&config)
 }
