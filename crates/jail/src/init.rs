@@ -140,6 +140,9 @@ impl Init<'_> {
         if let Err(e) = mounter.root.make_directory(&plan.process.cwd) {
             return Err(e).what(|| format!("process.cwd: cannot make or enter \"{}\"", plan.process.cwd.display()));
         }
+        if plan.process.engine.is_some() {
+            crate::protect::no_procfs(&path_of(mounter.root)?, &proc)?;
+        }
         let places = mounter.finish()?;
         for (path, value) in &plan.sysctls {
             proc.write(path, value).map_err(|e| e.during("linux.sysctl"))?;
@@ -349,14 +352,20 @@ fn run_hooks(
     crate::hooks::run_all(point, hooks, text.as_bytes(), around)
 }
 
+/// Where a root is that has yet to be entered.
+fn path_of(root: &Root) -> Result<std::path::PathBuf> {
+    let link = rustix::fs::readlink(format!("/proc/self/fd/{}", root.as_fd().as_raw_fd()), Vec::new());
+    let link = link.what(|| "cannot tell where the root is")?;
+    Ok(std::ffi::OsStr::from_bytes(link.as_bytes()).into())
+}
+
 /// Takes the host's own procfs and sysfs out of this mount namespace: without pivot_root they stay in it, out of
 /// reach, and the kernel lets a user namespace mount either anew wherever one is there in full.
 fn hide_host_views(root: &Root) -> Result<()> {
     let doing = "cannot hide the host's procfs and sysfs";
     let table = hull_sys::mountinfo::own().what(|| doing)?;
-    let inside = rustix::fs::readlink(format!("/proc/self/fd/{}", root.as_fd().as_raw_fd()), Vec::new()).what(|| doing)?;
-    let inside = std::path::Path::new(std::ffi::OsStr::from_bytes(inside.as_bytes()));
-    let views = table.iter().filter(|m| matches!(m.kind.as_str(), "proc" | "sysfs") && !m.point.starts_with(inside));
+    let inside = path_of(root).map_err(|e| e.during(doing))?;
+    let views = table.iter().filter(|m| matches!(m.kind.as_str(), "proc" | "sysfs") && !m.point.starts_with(&inside));
     // The last first, so that what is mounted below goes before what it is mounted on.
     for view in views.rev() {
         let shown = || format!("{doing}: \"{}\"", view.point.display());

@@ -16,6 +16,7 @@ use hull_sys::mount::{self, Change};
 use crate::error::{Context as _, Error, Result};
 use crate::mounts::Mounter;
 use crate::plan::{MountPlan, Plan};
+use crate::process::HostProc;
 use crate::root::{Root, kind_of};
 use crate::sync::{Ask, Sync};
 
@@ -39,6 +40,8 @@ pub struct Live<'a> {
     pub target: BorrowedFd<'a>,
     /// CLONE_NEW* of the namespaces that differ from hull's.
     pub namespaces: u64,
+    /// Whether an engine runs what is in the container, which must see no procfs.
+    pub engine: bool,
 }
 
 /// Opens the source of a bind for [`Order::Add`], cut off from the host as the container's own mounts are.
@@ -56,7 +59,7 @@ pub fn open_source(plan: &Plan, mount: &MountPlan, idmaps: &[OwnedFd]) -> Result
 impl Live<'_> {
     /// Does what is ordered. Never returns.
     pub fn run(mut self) -> ! {
-        let said = match self.enter().and_then(|root| self.obey(root)) {
+        let said = match self.enter().and_then(|(root, proc)| self.obey(root, &proc)) {
             Ok(()) => Ask::Ready,
             Err(e) => Ask::Failed(e.to_string()),
         };
@@ -64,7 +67,7 @@ impl Live<'_> {
         clone::exit_now(0)
     }
 
-    fn enter(&self) -> Result<Root> {
+    fn enter(&self) -> Result<(Root, HostProc)> {
         let sources: &[Option<OwnedFd>] = if let Order::Add(_, sources) = &self.order { sources } else { &[] };
         let kept = sources.iter().flatten().map(AsRawFd::as_raw_fd);
         let kept = kept.chain([self.sync.as_fd().as_raw_fd(), self.target.as_raw_fd()]);
@@ -74,6 +77,7 @@ impl Live<'_> {
         hull_sys::signal::reset();
         hull_sys::prctl::set_parent_death_signal(libc::SIGKILL).what(|| "prctl")?;
         crate::stage::hide()?;
+        let proc = HostProc::open()?;
         // The namespaces that file systems are made for; the PID namespace would take another process.
         let wanted = flags::NEWUSER | flags::NEWNS | flags::NEWNET | flags::NEWIPC;
         clone::setns(self.target, self.namespaces & wanted).what(|| "cannot join the container's namespaces")?;
@@ -82,10 +86,11 @@ impl Live<'_> {
         }
         hull_sys::prctl::umask(0);
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        rustix::fs::open("/", flags, Mode::empty()).what(|| "cannot open the container's root").map(Root::new)
+        let root = rustix::fs::open("/", flags, Mode::empty()).what(|| "cannot open the container's root")?;
+        Ok((Root::new(root), proc))
     }
 
-    fn obey(&mut self, mut root: Root) -> Result<()> {
+    fn obey(&mut self, mut root: Root, proc: &HostProc) -> Result<()> {
         let (plan, sources) = match &mut self.order {
             Order::Add(plan, sources) => (*plan, std::mem::take(sources)),
             Order::Remove(paths) => return paths.iter().try_for_each(|path| unmount(&root, path)),
@@ -94,7 +99,9 @@ impl Live<'_> {
         mounter.opened = sources;
         let mut made = 0;
         let done = (0..plan.mounts.len()).try_for_each(|index| mounter.mount(index).inspect(|()| made += 1));
-        let Err(e) = done.and_then(|()| mounter.finish().map(drop)) else { return Ok(()) };
+        let done = done.and_then(|()| mounter.finish().map(drop));
+        let done = done.and_then(|()| if self.engine { crate::protect::no_procfs(Path::new("/"), proc) } else { Ok(()) });
+        let Err(e) = done else { return Ok(()) };
         for mount in plan.mounts[..made].iter().rev() {
             // What failed is the cause to be heard of, not what came of it.
             let _ = unmount(&root, &mount.target);

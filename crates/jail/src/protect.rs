@@ -1,5 +1,7 @@
-//! Masked and read-only paths.
+//! Masked and read-only paths, and what must not be there at all.
 
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -7,8 +9,9 @@ use rustix::fs::{FileType, OFlags};
 
 use hull_sys::mount::{self, Change, Context, attr};
 
-use crate::error::{Context as _, Result};
+use crate::error::{Context as _, Error, Result};
 use crate::label::MountLabel;
+use crate::process::HostProc;
 use crate::root::{Root, kind_of};
 
 /// Where the paths to protect are looked up.
@@ -63,6 +66,22 @@ fn empty_directory(label: Option<&MountLabel>) -> Result<OwnedFd> {
     context.set(c"size", c"4k").what(doing)?;
     label.map_or(Ok(()), |l| l.set(&context))?;
     context.mount(attr::RDONLY | attr::NOSUID | attr::NODEV | attr::NOEXEC).what(doing)
+}
+
+/// Refuses a procfs at or below `root`, as seen by this process. Through one, a module could write to the memory of the
+/// engine that runs it (/proc/self/mem), which is no system call that a filter could tell from others.
+pub(crate) fn no_procfs(root: &Path, proc: &HostProc) -> Result<()> {
+    let mut text = Vec::new();
+    let table = proc.open_file("thread-self/mountinfo", OFlags::RDONLY)?;
+    File::from(table).read_to_end(&mut text).what(|| "cannot read the table of mounts")?;
+    let table = hull_sys::mountinfo::parse(&text);
+    match table.iter().filter(|m| m.kind == "proc").find_map(|m| m.point.strip_prefix(root).ok()) {
+        Some(at) => Err(Error::new(format!(
+            "mounts: there is a procfs at \"/{}\", through which a module could change the engine that runs it",
+            at.display()
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Makes paths read-only by a bind of each onto itself.

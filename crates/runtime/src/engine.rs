@@ -45,6 +45,12 @@ impl Runtime {
         Ok(())
     }
 
+    /// Whether an engine runs what is in containers of this isolation.
+    pub(crate) fn has_engine(&self, isolation: &str) -> Result<bool> {
+        let guest = hull_guest::find(isolation).map_err(|e| Error::new(e.to_string()))?;
+        guest.boot(&Spec::default()).map(|b| b != Boot::Workload).map_err(|e| Error::new(e.to_string()))
+    }
+
     /// Answers for an engine's process: the boot message, and the module as code.
     pub(crate) fn boot(&self, guest: &dyn Guest, spec: &Spec, module: OwnedFd, name: &str, function: &str) -> Result<[OwnedFd; 2]> {
         let Boot::Engine(program) = guest.boot(spec).map_err(|e| Error::new(e.to_string()))? else {

@@ -77,13 +77,14 @@ impl Runtime {
 
     fn visit(&self, state: &State, order: Order<'_>) -> Result<()> {
         let target = state.process()?;
+        let engine = self.has_engine(&state.isolation)?;
         let (ours, theirs) = hull_sys::socket::pair().what(|| "cannot make a socket pair")?;
         // SAFETY: one_thread() in to_visit(); nothing since has begun another.
         let child = match unsafe { clone::clone3(0, None) }.what(|| "cannot make a process")? {
             Side::Child => {
                 drop(ours);
                 let (sync, namespaces) = (Sync::new(theirs), state.namespaces);
-                Live { order, sync, target: target.as_fd(), namespaces }.run()
+                Live { order, sync, target: target.as_fd(), namespaces, engine }.run()
             }
             Side::Parent(child) => child,
         };

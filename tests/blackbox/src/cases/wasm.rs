@@ -11,6 +11,7 @@ use crate::bundle::Bundle;
 use crate::case::{Case, Done, Stop, case, check, same, skip};
 use crate::config::Edit;
 use crate::ctx::Ctx;
+use crate::host;
 
 pub(crate) const CASES: &[Case] = &[
     case!(arguments, "arguments reach the module, its own name first"),
@@ -25,6 +26,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(files, "files are those of the container: read, written, listed"),
     case!(mounts, "mounts are seen, and a read-only one stays read-only"),
     case!(no_escape, "no link and no .. leads out of the container's root"),
+    case!(no_procfs, "a module sees no procfs, by which it could write to its engine's memory; a bind of one is refused"),
     case!(no_right_by_root, "root inside reads no file of the image that only another may read"),
     case!(term_in_loop, "TERM ends a module that does nothing but count"),
     case!(term_asleep, "TERM ends a module that sleeps or reads"),
@@ -207,6 +209,36 @@ fn no_escape(ctx: &Ctx) -> Done {
         check!(!taken && secret.exists(), "{} reached the host's file", args[0]);
     }
     Ok(())
+}
+
+fn no_procfs(ctx: &Ctx) -> Done {
+    use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+    for path in ["/proc/self/mem", "/proc/1/mem", "/proc/self/exe", "/proc/version"] {
+        let out = probe(module(ctx)?, &["cat", path]).run()?.code(1)?;
+        check!(out.out.is_empty(), "{path} is there: {}", out.text());
+    }
+    same!(probe(module(ctx)?, &["ls", "/proc"]).run()?.ok()?.out, ".\n..\n", "what /proc has");
+    host::private_mounts()?;
+    let dir = ctx.host_dir("source");
+    fs::create_dir(dir.join("proc"))?;
+    mount("proc", dir.join("proc"), "proc", MountFlags::empty(), None)?;
+    let done = (|| -> Done {
+        let source = dir.to_str().unwrap();
+        for (source, options) in [("/proc", "bind"), ("/proc/self", "bind"), ("/proc/self/mem", "bind"), (source, "rbind")] {
+            let b = probe(module(ctx)?.tweak(|c| c.mount("/mnt/there", "bind", source, &[options])), &["exit", "0"]);
+            b.try_create()?.fails()?.names(&["procfs"])?;
+            b.nothing_left()?;
+        }
+        probe(module(ctx)?.tweak(|c| c.mount("/mnt", "bind", source, &["bind"])), &["exit", "0"]).run()?.ok()?;
+        let c = probe(module(ctx)?.rw(), &["spin"]).up()?;
+        let list = json!([{ "destination": "/mnt/there", "source": source, "options": ["rbind"] }]);
+        let file = ctx.host_file("mounts.json", &list.to_string());
+        ctx.call(&["mounts", "add", &c.id]).arg(&file).run()?.fails()?.names(&["procfs"])?;
+        check!(!host::mounts(&c.pid()?.to_string()).iter().any(|m| m.target.starts_with("/mnt")), "a mount is left");
+        Ok(())
+    })();
+    unmount(dir.join("proc"), UnmountFlags::DETACH)?;
+    done
 }
 
 fn no_right_by_root(ctx: &Ctx) -> Done {
