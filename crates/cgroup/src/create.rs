@@ -9,7 +9,7 @@ use hull_spec::config::Resources;
 use rustix::fs::Mode;
 
 use crate::file::{is_denied, is_missing, read, write};
-use crate::group::{Cgroup, Hierarchy};
+use crate::group::{Cgroup, Hierarchy, inode};
 use crate::host::Layout;
 use crate::limits::asked_controllers;
 use crate::members::members;
@@ -58,7 +58,7 @@ impl Cgroup {
         let optional = self.rootless && !self.explicit;
         let mut state = State::Fresh;
         let mut kept = Vec::new();
-        for h in std::mem::take(&mut self.v1) {
+        for mut h in std::mem::take(&mut self.v1) {
             match make(&h.dir, &h.mount, made) {
                 Ok(true) => {}
                 Ok(false) => {
@@ -77,10 +77,11 @@ impl Cgroup {
                 fill_cpuset(&h.dir, "cpuset.cpus", cpu.is_some_and(|c| !c.cpus.is_empty()))?;
                 fill_cpuset(&h.dir, "cpuset.mems", cpu.is_some_and(|c| !c.mems.is_empty()))?;
             }
+            h.inode = inode(&h.dir).unwrap_or_default();
             kept.push(h);
         }
         self.v1 = kept;
-        if let Some(h) = self.unified.take() {
+        if let Some(mut h) = self.unified.take() {
             match make(&h.dir, &h.mount, made) {
                 Ok(new) => {
                     if !new {
@@ -88,6 +89,7 @@ impl Cgroup {
                         refuse_used(&h)?;
                     }
                     self.enable_controllers(&h, res)?;
+                    h.inode = inode(&h.dir).unwrap_or_default();
                     self.unified = Some(h);
                 }
                 Err((_, e)) if optional && is_denied(&e) => self.denied = true,

@@ -20,6 +20,13 @@ pub struct Hierarchy {
     pub mount: PathBuf,
     /// The container's directory, absolute, below `mount`.
     pub dir: PathBuf,
+    /// The number of that directory's inode, once made: a later directory of the same name has another.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub inode: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A container's cgroup. Without any directory it stands for a container that runs without one.
@@ -44,6 +51,12 @@ pub struct Cgroup {
     pub denied: bool,
 }
 
+/// The number of a directory's inode, which cgroupfs gives to no other while the system runs.
+pub(crate) fn inode(dir: &Path) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(dir).ok().map(|m| m.ino())
+}
+
 impl Cgroup {
     /// Decides where the cgroup of the container `id` goes; changes nothing on the host.
     ///
@@ -65,14 +78,14 @@ impl Cgroup {
         for mount in host.v1.clone() {
             let base = if absolute { PathBuf::new() } else { confine_path(&host.own_cgroup(&mount)?) };
             let dir = mount.dir.join(base).join(&inner);
-            v1.push(Hierarchy { controllers: mount.controllers, mount: mount.dir, dir });
+            v1.push(Hierarchy { controllers: mount.controllers, mount: mount.dir, dir, inode: 0 });
         }
         let unified = match host.unified.clone() {
             Some(mount) => {
                 let mut base = if absolute { PathBuf::new() } else { confine_path(&host.own_cgroup(&mount)?) };
                 base.pop();
                 let dir = mount.dir.join(base).join(&inner);
-                Some(Hierarchy { controllers: Vec::new(), mount: mount.dir, dir })
+                Some(Hierarchy { controllers: Vec::new(), mount: mount.dir, dir, inode: 0 })
             }
             None => None,
         };
@@ -98,10 +111,15 @@ impl Cgroup {
             Some(h) => Ok(h.clone()),
             None => {
                 let dir = mount.dir.join(host.own_cgroup(&mount)?);
-                Ok(Hierarchy { controllers: mount.controllers, mount: mount.dir, dir })
+                Ok(Hierarchy { controllers: mount.controllers, mount: mount.dir, dir, inode: 0 })
             }
         };
         mounts.into_iter().map(place).collect()
+    }
+
+    /// Whether the directories that are there now are those that were made, as far as it is known.
+    pub fn is_same(&self) -> bool {
+        self.all().all(|h| h.inode == 0 || inode(&h.dir).is_none_or(|now| now == h.inode))
     }
 
     /// Whether the container has a cgroup anywhere.

@@ -54,7 +54,8 @@ impl Runtime {
     /// Undoes all that a container is, whatever of it there is.
     pub(crate) fn destroy(&self, dir: Dir, state: &State) -> Result<()> {
         self.end(state)?;
-        if let Some(cgroup) = &state.cgroup {
+        // One that was removed and made anew under the same name is another's, with processes of its own.
+        if let Some(cgroup) = state.cgroup.as_ref().filter(|c| c.is_same()) {
             if !state.cgroup_planned {
                 cgroup.kill_all().map_err(cgroup_error)?;
             }

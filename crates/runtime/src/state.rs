@@ -349,9 +349,9 @@ impl State {
         self.pid > 0 && start_time(self.pid) == Some(self.start_time)
     }
 
-    /// The cgroup, if it has one and it was made.
+    /// The cgroup, if it has one and it was made; not one of another's that has its name by now.
     pub(crate) fn own_cgroup(&self) -> Option<&hull_cgroup::Cgroup> {
-        self.cgroup.as_ref().filter(|c| !self.cgroup_planned && !c.is_empty())
+        self.cgroup.as_ref().filter(|c| !self.cgroup_planned && !c.is_empty() && c.is_same())
     }
 
     /// A descriptor of the first process, surely that one.

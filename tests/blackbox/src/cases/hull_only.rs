@@ -62,6 +62,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(errors_name_the_field, "errors name the field by its path in config.json"),
     case!(delete_force_of_held, "delete --force tells which process keeps it from the container, and does not wait for ever"),
     case!(cgroup_of_another, "what took the cgroup that a crashed create never made survives delete --force"),
+    case!(cgroup_of_same_name, "a cgroup that was made anew under a stopped container's name survives delete --force"),
     case!(pid_file_before_program, "where the pid file or the pidfd can't be handed out, run fails before the program begins"),
     case!(pid_file_beside_link, "a link at the pid file's temporary name isn't followed"),
     case!(unmounts_its_own, "without a mount namespace, what a container mounted goes with it, and nothing else does"),
@@ -775,6 +776,37 @@ fn host_root_without_namespace(ctx: &Ctx) -> Done {
     Ok(())
 }
 
+fn cgroup_of_same_name(ctx: &Ctx) -> Done {
+    ours(ctx)?;
+    let c = ctx.bundle().sh("exit 0").up()?;
+    c.wait("stopped")?;
+    let groups = host::cgroups_named(&c.id);
+    check!(!groups.is_empty(), "no cgroup");
+    let other = ctx.program("/bin/sleep").arg("100").spawn()?;
+    // Some hierarchies are there by several names.
+    groups.iter().for_each(|group| drop(fs::remove_dir(group)));
+    check!(groups.iter().all(|group| !group.exists()), "the cgroup is still there");
+    for group in &groups {
+        fs::create_dir_all(group)?;
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            if let Ok(value) = fs::read_to_string(group.join("..").join(file))
+                && group.to_string_lossy().contains("cpuset")
+            {
+                fs::write(group.join(file), value)?;
+            }
+        }
+        fs::write(group.join("cgroup.procs"), other.pid().to_string())?;
+    }
+    c.delete_force()?;
+    let alive = host::alive(other.pid());
+    host::signal(other.pid(), 9);
+    other.wait()?;
+    wait_for("the cgroups to be removable", 2, || groups.iter().all(|g| !g.exists() || fs::remove_dir(g).is_ok()))?;
+    check!(alive, "another's process was killed");
+    ctx.rt(&["state", &c.id])?.fails()?;
+    Ok(())
+}
+
 fn cgroup_of_another(ctx: &Ctx) -> Done {
     ours(ctx)?;
     let c = ctx.bundle().sh("exit 0").up()?;
@@ -784,6 +816,11 @@ fn cgroup_of_another(ctx: &Ctx) -> Done {
     let mut state: Value = serde_json::from_slice(&fs::read(&path)?)?;
     check!(state.get("cgroupPlanned").is_none(), "the cgroup of a container is only planned");
     (state["pid"], state["startTime"], state["cgroupPlanned"]) = (json!(0), json!(0), json!(true));
+    let cgroup = &mut state["cgroup"];
+    cgroup["v1"].as_array_mut().into_iter().flatten().for_each(|h| h["inode"] = json!(0));
+    if let Some(unified) = cgroup.get_mut("unified") {
+        unified["inode"] = json!(0);
+    }
     fs::write(&path, state.to_string())?;
     let groups = host::cgroups_named(&c.id);
     check!(!groups.is_empty(), "no cgroup");
