@@ -114,8 +114,9 @@ pub fn find(name: &str) -> Result<&'static dyn Guest, Refusal> {
     Err(Refusal(format!("isolation \"{name}\" {problem}; there are: {}", have.join(", "))))
 }
 
-/// The name of the isolation that a container asks for: the option, then annotations, hull's own first.
-pub fn choose<'a>(option: Option<&'a str>, spec: &'a Spec) -> &'a str {
+/// The name of the isolation that a container asks for: the option, then annotations, hull's own first. `is_module` says
+/// whether the program is a Wasm module, for the one that leaves it to that.
+pub fn choose<'a>(option: Option<&'a str>, spec: &'a Spec, is_module: impl FnOnce() -> bool) -> &'a str {
     let annotation = |key: &str| spec.annotations.get(key).map(String::as_str);
     if let Some(name) = option.or_else(|| annotation("dev.hull.isolation")) {
         return name;
@@ -127,7 +128,8 @@ pub fn choose<'a>(option: Option<&'a str>, spec: &'a Spec) -> &'a str {
         None => {}
     }
     match annotation("module.wasm.image/variant") {
-        Some("compat" | "compat-smart") => "wasm",
+        Some("compat") => "wasm",
+        Some("compat-smart") if is_module() => "wasm",
         _ => "process",
     }
 }
@@ -144,11 +146,13 @@ mod tests {
     #[test]
     fn the_option_wins_over_annotations() {
         let s = spec(&[("dev.hull.isolation", "vm"), ("run.oci.handler", "wasm")]);
-        assert_eq!(choose(Some("process"), &s), "process");
-        assert_eq!(choose(None, &s), "vm");
-        assert_eq!(choose(None, &spec(&[("run.oci.handler", "krun")])), "vm");
-        assert_eq!(choose(None, &spec(&[("module.wasm.image/variant", "compat")])), "wasm");
-        assert_eq!(choose(None, &spec(&[])), "process");
+        assert_eq!(choose(Some("process"), &s, || true), "process");
+        assert_eq!(choose(None, &s, || true), "vm");
+        assert_eq!(choose(None, &spec(&[("run.oci.handler", "krun")]), || true), "vm");
+        assert_eq!(choose(None, &spec(&[("module.wasm.image/variant", "compat")]), || true), "wasm");
+        assert_eq!(choose(None, &spec(&[]), || true), "process");
+        let smart = spec(&[("module.wasm.image/variant", "compat-smart")]);
+        assert_eq!((choose(None, &smart, || true), choose(None, &smart, || false)), ("wasm", "process"));
     }
 
     #[test]

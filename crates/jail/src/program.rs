@@ -15,6 +15,7 @@ use hull_sys::creds::CapSets;
 
 use crate::error::{Context as _, Error, Result};
 use crate::process::{ProcessPlan, Strings, with_effective};
+use crate::root::{Root, kind_of};
 use crate::sync::{Ask, Sync};
 
 /// A guest engine, to be executed in place of the program.
@@ -136,6 +137,26 @@ impl ProcessPlan {
         hull_sys::clone::exit_now(255)
     }
 
+}
+
+/// Whether the program of a process is a binary Wasm module, as far as the root file system tells before anything is
+/// mounted in it.
+pub fn is_module(rootfs: &Path, process: &hull_spec::Process) -> bool {
+    const MAGIC: &[u8; 4] = b"\0asm";
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(root) = rustix::fs::open(rootfs, flags, Mode::empty()).map(Root::new) else { return false };
+    let Some(name) = process.args.first() else { return false };
+    let name = name.rsplit_once('#').map_or(name.as_str(), |(file, _)| file);
+    let search = process.env.iter().rev().find_map(|v| v.strip_prefix("PATH=")).unwrap_or_default();
+    let dirs = search.split(':').filter(|_| !name.contains('/')).map(Path::new);
+    std::iter::once(process.cwd.as_path()).chain(dirs).any(|dir| {
+        // Opened to be looked at first: it may be a device, which does something when it is opened for reading.
+        let found = root.open(&dir.join(name), OFlags::PATH).ok();
+        let found = found.filter(|f| kind_of(f).is_ok_and(|k| k == FileType::RegularFile));
+        let again = |f: OwnedFd| std::fs::File::open(format!("/proc/self/fd/{}", f.as_raw_fd())).ok();
+        let mut head = [0; 4];
+        found.and_then(again).is_some_and(|mut f| std::io::Read::read_exact(&mut f, &mut head).is_ok()) && &head == MAGIC
+    })
 }
 
 fn open_module(path: &Path) -> rustix::io::Result<OwnedFd> {

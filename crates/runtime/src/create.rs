@@ -160,13 +160,14 @@ impl Runtime {
         if self.notify_socket.is_some() {
             crate::notify::show(&mut spec, &self.root.join(id));
         }
-        let isolation = hull_guest::choose(bundle.isolation.as_deref(), &spec).to_owned();
+        let root = spec.root.as_ref().map(|r| path.join(&r.path)).unwrap_or_default();
+        let is_module = || spec.process.as_ref().is_some_and(|p| hull_jail::program::is_module(&root, p));
+        let isolation = hull_guest::choose(bundle.isolation.as_deref(), &spec, is_module).to_owned();
         let guest = hull_guest::find(&isolation).map_err(|e| Error::new(e.to_string()))?;
         let process = spec.process.as_ref().ok_or_else(|| Error::new("process: must be given to create a container"))?;
         check_console(process, bundle, gate)?;
         let linux = spec.linux();
         let filter = linux.seccomp.as_ref().map(|s| self.compile(&spec, s)).transpose()?;
-        let root = spec.root.as_ref().map(|r| path.join(&r.path)).unwrap_or_default();
         let rootfs = match &bundle.overlay {
             Some(overlay) => overlay.base.clone(),
             None => root.canonicalize().what(|| format!("root.path: cannot open \"{}\"", root.display()))?,

@@ -73,7 +73,7 @@ use Support::{Honoured, Ignored, Refused};
 pub const KNOWN: [Known; 26] = [
     row(ISOLATION, Honoured, "isolation: process, wasm, kernel or vm"),
     row(HANDLER, Honoured, "crun's handler: krun is the isolation vm; wasm and engines' names are wasm"),
-    row(WASM_VARIANT, Honoured, "compat or compat-smart: the isolation wasm"),
+    row(WASM_VARIANT, Honoured, "compat: the isolation wasm; compat-smart: if the program is a module"),
     row(KEEP_GROUPS, Honoured, "keep the caller's supplementary groups"),
     row(FAIL_UNKNOWN_SYSCALL, Honoured, "refuse filters with system calls that are unknown"),
     row(HOOKS_STDOUT, Honoured, "file to append what hooks on the host print to"),

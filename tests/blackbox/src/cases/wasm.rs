@@ -20,6 +20,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(standard_streams, "standard input, output and error are the container's"),
     case!(terminal, "a terminal is one for the module too"),
     case!(chosen_by_annotation, "the annotations of hull, crun and Docker choose it"),
+    case!(compat_smart, "compat-smart runs a module by the engine, and another program as it is"),
     case!(text, "a module may be text"),
     case!(function, "#function calls that function"),
     case!(component, "a component runs, and its result is the exit code"),
@@ -118,6 +119,21 @@ fn chosen_by_annotation(ctx: &Ctx) -> Done {
         let b = probe(ctx.bundle(), &["args"]).tweak(|c| c["annotations"] = json!({ key: value }));
         same!(b.run()?.ok()?.out, "/bin/probe.wasm\nargs\n", "arguments, by {key}={value}");
     }
+    Ok(())
+}
+
+fn compat_smart(ctx: &Ctx) -> Done {
+    module(ctx)?;
+    let bundle = |args: &[&str]| {
+        ctx.bundle().args(args).tweak(|c| c["annotations"] = json!({ "module.wasm.image/variant": "compat-smart" }))
+    };
+    same!(bundle(&[PROBE, "args"]).run()?.ok()?.out, "/bin/probe.wasm\nargs\n", "a module's output");
+    same!(bundle(&["probe.wasm", "args"]).run()?.ok()?.out, "probe.wasm\nargs\n", "output of a module in $PATH");
+    same!(bundle(&["/bin/echo", "args"]).run()?.ok()?.out, "args\n", "a program's output");
+    // A link to the host's module is one to nowhere.
+    let b = bundle(&["/link"]);
+    symlink(ctx.base.join("bin/probe.wasm"), b.rootfs().join("link"))?;
+    b.run()?.fails()?.names(&["/link"])?;
     Ok(())
 }
 
