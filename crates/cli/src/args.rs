@@ -170,58 +170,13 @@ impl Global {
 
     /// The state directory: as given, or where the caller may make one. It need not exist.
     pub(crate) fn state_root(&self) -> PathBuf {
-        self.root.clone().unwrap_or_else(default_root)
+        self.root.clone().unwrap_or_else(crate::root::usual)
     }
 
     /// What manages cgroups, `--systemd-cgroup` taken into account.
     pub(crate) fn manager(&self) -> CgroupManager {
         if self.systemd_cgroup { CgroupManager::Systemd } else { self.cgroup_manager }
     }
-}
-
-/// As runc decides it: users have a directory of their own, and so has root in a user namespace, unless $USER says
-/// that it means to be root.
-fn default_root() -> PathBuf {
-    let all_ids = |map: String| map.split_whitespace().eq(["0", "0", "4294967295"]);
-    let real_root = || std::fs::read_to_string("/proc/self/uid_map").map_or(true, all_ids);
-    let is_root =
-        rustix::process::geteuid().is_root() && (real_root() || std::env::var_os("USER").is_some_and(|u| u == "root"));
-    let own = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !is_root && !dir.is_empty());
-    match own {
-        Some(dir) => PathBuf::from(dir).join("hull"),
-        None if rustix::process::geteuid().is_root() => "/run/hull".into(),
-        None => of_user(),
-    }
-}
-
-/// Where a user without $XDG_RUNTIME_DIR (su, cron, ssh without a session) has its state.
-fn of_user() -> PathBuf {
-    let uid = rustix::process::geteuid().as_raw();
-    let session = PathBuf::from(format!("/run/user/{uid}"));
-    if session.is_dir() { session.join("hull") } else { format!("/tmp/hull-{uid}").into() }
-}
-
-/// Makes a state directory in /tmp, where others could have made it before: it must be the caller's alone.
-///
-/// # Errors
-/// Where it is not.
-pub(crate) fn claim(root: &Path) -> hull_runtime::Result<()> {
-    use hull_runtime::{Context as _, Error};
-    use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-    if root.parent() != Some(Path::new("/tmp")) {
-        return Ok(());
-    }
-    let shown = || format!("cannot make the state directory \"{}\"", root.display());
-    match std::fs::DirBuilder::new().mode(0o700).create(root) {
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
-        other => other.what(shown)?,
-    }
-    let meta = std::fs::symlink_metadata(root).what(shown)?;
-    if meta.is_dir() && meta.uid() == rustix::process::geteuid().as_raw() && meta.mode() & 0o077 == 0 {
-        return Ok(());
-    }
-    let problem = "is not a directory of this user alone: remove it, or set XDG_RUNTIME_DIR or --root";
-    Err(Error::new(format!("the state directory \"{}\" {problem}", root.display())))
 }
 
 /// `--rootless`.

@@ -11,6 +11,7 @@ mod doctor;
 mod exec;
 mod features;
 mod log;
+mod root;
 mod sandbox;
 mod seal;
 mod size;
@@ -89,7 +90,7 @@ fn run() -> i32 {
 fn runtime(global: &Global, logger: &Rc<log::Logger>) -> Result<Runtime> {
     let root = global.state_root();
     if global.root.is_none() {
-        args::claim(&root)?;
+        root::claim(&root)?;
     }
     let mut runtime = Runtime::new(root);
     match global.rootless {
