@@ -5,9 +5,10 @@
 //! is a file of the caller's that nobody else could have written.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{Read, Seek as _, Write as _};
+use std::io::{Read, Seek as _};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use sha2::{Digest, Sha256};
@@ -19,7 +20,7 @@ use crate::{Context as _, Error, Result, Runtime};
 const DIRECTORY: &str = "@code";
 
 /// Larger modules than any real one are refused before they fill memory.
-const LARGEST: u64 = 1 << 30;
+const LARGEST: u64 = 1 << 28;
 
 impl Runtime {
     /// The code of a module, compiled now if it never was.
@@ -35,17 +36,79 @@ impl Runtime {
         let mut copy = File::from(copy);
         let name = digest(engine, &mut copy)?;
         copy.rewind().what(|| "cannot read it")?;
-        let doing = || format!("cannot keep its code in \"{}\"", dir.display());
-        DirBuilder::new().recursive(true).mode(0o700).create(&dir).what(doing)?;
-        let temporary = dir.join(format!("{name}.{}", std::process::id()));
-        let _ = std::fs::remove_file(&temporary);
-        let out = OpenOptions::new().write(true).create_new(true).mode(0o400).open(&temporary).what(doing)?;
-        let done = compile(engine, copy, out).and_then(|()| std::fs::rename(&temporary, dir.join(&name)).what(doing));
-        if let Err(e) = done {
-            let _ = std::fs::remove_file(&temporary);
-            return Err(e);
+        let dir = Store::open(&dir)?;
+        let out = dir.begin()?;
+        compile(engine, copy, out.file()?)?;
+        dir.name(out, &name)?;
+        kept(&dir.path.join(&name))?.ok_or_else(|| Error::new("its code is gone"))
+    }
+}
+
+/// The directory of code, known to be the caller's alone.
+struct Store {
+    path: PathBuf,
+}
+
+/// A file of code that has no name yet, or a preliminary one where the file system can't do that.
+struct Draft {
+    file: File,
+    path: Option<PathBuf>,
+}
+
+impl Draft {
+    fn file(&self) -> Result<File> {
+        self.file.try_clone().what(|| "cannot write its code")
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        self.path.iter().for_each(|path| drop(std::fs::remove_file(path)));
+    }
+}
+
+impl Store {
+    fn open(path: &Path) -> Result<Store> {
+        let doing = || format!("cannot keep code in \"{}\"", path.display());
+        DirBuilder::new().recursive(true).mode(0o700).create(path).what(doing)?;
+        let meta = std::fs::symlink_metadata(path).what(doing)?;
+        let own = meta.uid() == rustix::process::geteuid().as_raw() && meta.mode() & 0o077 == 0;
+        if !meta.is_dir() || !own {
+            return Err(Error::new(format!("{}: it is not a directory of the caller's alone", doing())));
         }
-        kept(&dir.join(&name))?.ok_or_else(|| Error::new("its code is gone"))
+        Ok(Store { path: path.to_owned() })
+    }
+
+    /// A file that is gone if this process is before it is named.
+    fn begin(&self) -> Result<Draft> {
+        let doing = || format!("cannot keep code in \"{}\"", self.path.display());
+        let mut options = OpenOptions::new();
+        options.write(true).mode(0o400);
+        match options.clone().custom_flags(libc::O_TMPFILE).open(&self.path) {
+            Ok(file) => Ok(Draft { file, path: None }),
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR)) => {
+                let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+                let path = self.path.join(format!("{}.{}", std::process::id(), now.as_nanos()));
+                let file = options.create_new(true).open(&path).what(doing)?;
+                Ok(Draft { file, path: Some(path) })
+            }
+            Err(e) => Err(e).what(doing),
+        }
+    }
+
+    /// Names it; another hull may have done the same work meanwhile.
+    fn name(&self, mut draft: Draft, name: &str) -> Result<()> {
+        use rustix::fs::{AtFlags, CWD, linkat};
+        let doing = || format!("cannot keep code in \"{}\"", self.path.display());
+        draft.file.sync_all().what(doing)?;
+        let to = self.path.join(name);
+        match draft.path.take() {
+            Some(path) => std::fs::rename(path, to).what(doing),
+            None => match linkat(CWD, format!("/proc/self/fd/{}", draft.file.as_raw_fd()), CWD, to, AtFlags::SYMLINK_FOLLOW) {
+                Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+                Err(e) => Err(e).what(doing),
+            },
+        }
     }
 }
 
@@ -105,17 +168,23 @@ fn kept(path: &Path) -> Result<Option<File>> {
     Err(Error::new(format!("\"{}\" is not as hull made it: remove it", path.display())))
 }
 
-fn compile(engine: &Installed, module: File, mut out: File) -> Result<()> {
+fn compile(engine: &Installed, module: File, out: File) -> Result<()> {
+    /// More is not worth reading.
+    const LONGEST: u64 = 1 << 14;
     let doing = || format!("cannot run \"{}\"", engine.path.display());
     let mut command = Command::new(&engine.path);
-    command.arg("compile").env_clear().stdin(module).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let result = command.output().what(doing)?;
-    if !result.status.success() {
-        let said = String::from_utf8_lossy(&result.stderr);
-        return Err(Error::new(match said.trim() {
-            "" => format!("cannot be compiled: the compiler ended with {}", result.status),
-            said => format!("cannot be compiled: {said}"),
-        }));
+    command.arg("compile").env_clear().stdin(module).stdout(out).stderr(Stdio::piped());
+    let mut child = command.spawn().what(doing)?;
+    let mut said = Vec::new();
+    if let Some(stderr) = child.stderr.take() {
+        stderr.take(LONGEST).read_to_end(&mut said).what(doing)?;
     }
-    out.write_all(&result.stdout).and_then(|()| out.sync_all()).what(|| "cannot write its code")
+    let status = child.wait().what(doing)?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(Error::new(match String::from_utf8_lossy(&said).trim() {
+        "" => format!("cannot be compiled: the compiler ended with {status}"),
+        said => format!("cannot be compiled: {said}"),
+    }))
 }

@@ -54,7 +54,7 @@ pub(crate) fn give_up_rights() -> Result<()> {
     use rustix::process::{Resource, Rlimit, setrlimit};
     const NOBODY: u32 = 65534;
     // A large module takes seconds and hundreds of megabytes.
-    for (resource, most) in [(Resource::Cpu, 600), (Resource::As, 8 << 30), (Resource::Core, 0)] {
+    for (resource, most) in [(Resource::Cpu, 300), (Resource::As, 8 << 30), (Resource::Fsize, 2 << 30), (Resource::Core, 0)] {
         let limit = rustix::process::getrlimit(resource);
         let lower = |old: Option<u64>| Some(old.map_or(most, |old| old.min(most)));
         setrlimit(resource, Rlimit { current: lower(limit.current), maximum: lower(limit.maximum) })?;

@@ -46,6 +46,10 @@ pub(crate) const CASES: &[Case] = &[
     case!(user_namespace, "in a user namespace too"),
     case!(cached, "a module is compiled once, and again when it changes"),
     case!(cache_guarded, "code that others could have written is refused"),
+    case!(cache_without_exec, "code may lie where nothing is to be executed, as /run is mounted"),
+    case!(cache_of_another, "a directory of code that others can write to is refused"),
+    case!(compiled_at_once, "of several hulls that compile one module at a time all run it, and nothing else is left"),
+    case!(too_large, "a file larger than any module is refused, and soon"),
     case!(rootless, "an ordinary user runs a module"),
     case!(do_, "do runs a module of the host without a bundle"),
     case!(features, "features lists the isolations that are installed"),
@@ -459,6 +463,53 @@ fn cache_guarded(ctx: &Ctx) -> Done {
     crate::ctx::chown(&file, 1000);
     probe(module(ctx)?, &["exit", "0"]).run()?.fails()?.names(&[&name])?;
     Ok(())
+}
+
+fn cache_without_exec(ctx: &Ctx) -> Done {
+    use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+    host::private_mounts()?;
+    fs::create_dir_all(&ctx.root)?;
+    mount("tmpfs", &ctx.root, "tmpfs", MountFlags::NOEXEC | MountFlags::NODEV | MountFlags::NOSUID, None)?;
+    let out = (0..2).map(|_| probe(module(ctx)?, &["args"]).run()?.ok()).collect::<Result<Vec<_>, _>>();
+    unmount(&ctx.root, UnmountFlags::DETACH)?;
+    out?;
+    Ok(())
+}
+
+fn cache_of_another(ctx: &Ctx) -> Done {
+    let dir = ctx.root.join("@code");
+    module(ctx)?;
+    fs::create_dir_all(&dir)?;
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o777))?;
+    probe(module(ctx)?, &["exit", "0"]).run()?.fails()?.names(&["@code"])?;
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))?;
+    crate::ctx::chown(&dir, 1000);
+    probe(module(ctx)?, &["exit", "0"]).run()?.fails()?.names(&["@code"])?;
+    Ok(())
+}
+
+fn compiled_at_once(ctx: &Ctx) -> Done {
+    let running = (0..6)
+        .map(|n| {
+            let b = probe(module(ctx)?, &["exit", &n.to_string()]);
+            Ok((n, b.spawn()?))
+        })
+        .collect::<Result<Vec<_>, Stop>>()?;
+    for (n, (_, running)) in running {
+        running.wait()?.code(n)?;
+    }
+    same!(kept(ctx).len(), 1, "files of code");
+    Ok(())
+}
+
+fn too_large(ctx: &Ctx) -> Done {
+    let b = module(ctx)?.args(&["/app.wasm"]);
+    let file = fs::File::create(b.rootfs().join("app.wasm"))?;
+    file.set_len(1 << 40)?;
+    let begun = Instant::now();
+    b.try_create()?.fails()?.names(&["/app.wasm"])?;
+    check!(begun.elapsed() < Duration::from_secs(20), "it took {:?}", begun.elapsed());
+    b.nothing_left()
 }
 
 fn rootless(ctx: &Ctx) -> Done {
