@@ -65,6 +65,8 @@ pub(crate) fn give_up_rights() -> Result<()> {
         let _ = hull_sys::creds::setgid(NOBODY);
         let _ = hull_sys::creds::setuid(NOBODY);
     }
+    // Nobody waits for the code once hull is gone. The change of user would undo it.
+    hull_sys::prctl::set_parent_death_signal(9)?;
     Ok(())
 }
 
