@@ -30,19 +30,16 @@ pub(crate) fn run(runtime: &Runtime, c: &args::Do) -> Result<i32> {
         fresh: FRESH.iter().map(PathBuf::from).collect(),
     });
     let spec = spec(c)?;
-    let mut runtime = Runtime {
-        root: runtime.root.clone(),
-        no_cgroups: runtime.no_cgroups,
-        rootless: runtime.rootless,
-        verbose: false,
-        guests: runtime.guests.clone(),
-        notify_socket: None,
-        report: Box::new(|severity, text| {
-            if severity == hull_runtime::Severity::Warning {
-                eprintln!("hull: {text}");
-            }
-        }),
-    };
+    let mut inner = Runtime::new(runtime.root.clone());
+    inner.no_cgroups = runtime.no_cgroups;
+    inner.rootless = runtime.rootless;
+    inner.guests.clone_from(&runtime.guests);
+    inner.report = Box::new(|severity, text| {
+        if severity == hull_runtime::Severity::Warning {
+            eprintln!("hull: {text}");
+        }
+    });
+    let mut runtime = inner;
     // A sandbox without limits needs no cgroup, and starts the sooner.
     runtime.no_cgroups |= spec.linux.as_ref().is_none_or(|l| l.resources.is_none());
     bundle.config = Source::Given(Box::new(spec));

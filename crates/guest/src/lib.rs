@@ -16,6 +16,9 @@ pub trait Guest: Sync {
     /// What it takes over from the jail.
     fn claims(&self) -> Claims;
 
+    /// The executable of its engine, if it has one.
+    fn engine(&self) -> Option<&'static str>;
+
     /// Looks at a checked config.json and says what the jail's last step is to execute.
     ///
     /// # Errors
@@ -79,6 +82,10 @@ impl Guest for Process {
 
     fn claims(&self) -> Claims {
         Claims { emulated_mounts: &[], identity: Bearer::Process, seccomp: Bearer::Process }
+    }
+
+    fn engine(&self) -> Option<&'static str> {
+        None
     }
 
     fn boot(&self, _spec: &Spec) -> Result<Boot, Refusal> {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use hull_spec::Spec;
+use hull_spec::{NamespaceKind, Spec};
 
 use crate::{Bearer, Boot, Claims, Guest, Refusal};
 
@@ -27,11 +27,28 @@ impl Guest for Wasm {
     }
 
     fn claims(&self) -> Claims {
-        Claims { emulated_mounts: &[], identity: Bearer::Process, seccomp: Bearer::Process }
+        Claims { emulated_mounts: &["proc"], identity: Bearer::Process, seccomp: Bearer::Process }
     }
 
-    fn boot(&self, _spec: &Spec) -> Result<Boot, Refusal> {
-        Ok(Boot::Engine("hull-wasm"))
+    fn engine(&self) -> Option<&'static str> {
+        Some("hull-wasm")
+    }
+
+    /// A module must never see a procfs (docs/wasm.md): so none may come from elsewhere while it runs.
+    fn boot(&self, spec: &Spec) -> Result<Boot, Refusal> {
+        let refuse = |field: &str, problem: &str| Err(Refusal(format!("{field}: {problem} with isolation wasm")));
+        let linux = spec.linux();
+        if !linux.namespace(NamespaceKind::Mount).is_some_and(|ns| ns.path.as_ref().is_none_or(|p| p.as_os_str().is_empty())) {
+            return refuse("linux.namespaces", "there must be a new mount namespace");
+        }
+        let leaks = |option: &str| matches!(option.trim_start_matches('r'), "shared" | "slave");
+        if leaks(&linux.rootfs_propagation) {
+            return refuse("linux.rootfsPropagation", "must be private");
+        }
+        match spec.mounts.iter().position(|m| m.options.iter().any(|o| leaks(o))) {
+            Some(index) => refuse(&format!("mounts[{index}].options"), "must not be shared or slave"),
+            None => Ok(Boot::Engine("hull-wasm")),
+        }
     }
 
     fn message(&self, spec: &Spec, function: &str) -> String {

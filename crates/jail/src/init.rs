@@ -5,7 +5,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 
 use hull_spec::state::State;
 use hull_sys::clone::{self, flags};
@@ -141,6 +141,9 @@ impl Init<'_> {
             return Err(e).what(|| format!("process.cwd: cannot make or enter \"{}\"", plan.process.cwd.display()));
         }
         if plan.process.engine.is_some() {
+            // Nor may one come to be there later, when the host mounts it where a bind's source is.
+            let private = Change { propagation: libc::MS_PRIVATE, recursive: true, ..Change::default() };
+            mount::set_attributes(mounter.root.as_fd(), private).what(|| "cannot cut the container's mounts off from the host's")?;
             crate::protect::no_procfs(&path_of(mounter.root)?, &proc)?;
         }
         let places = mounter.finish()?;
@@ -386,9 +389,12 @@ fn hide_host_views(root: &Root) -> Result<()> {
 /// Keeps what is mounted on the root from appearing on the host where the whole tree is shared: the mount that
 /// holds the root's directory is made private.
 fn make_parent_private(root: &OwnedFd) -> Result<()> {
+    /// STATX_ATTR_MOUNT_ROOT, Linux 5.8.
+    const MOUNT_ROOT: u64 = 0x2000;
     let mut dir = rustix::io::dup(root).what(|| "dup")?;
     loop {
-        if crate::live::is_mount_root(&dir).what(|| "statx")? {
+        let st = rustix::fs::statx(&dir, "", AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::empty()).what(|| "statx")?;
+        if st.stx_attributes.bits() & MOUNT_ROOT != 0 {
             let change = Change { propagation: libc::MS_PRIVATE, ..Change::default() };
             return mount::set_attributes(dir.as_fd(), change).what(|| "cannot make the mount below it private");
         }

@@ -35,8 +35,6 @@ pub(crate) struct Mounter<'a> {
     pub(crate) sync: &'a Sync,
     /// User namespaces that carry the mappings of id-mapped mounts.
     pub(crate) idmaps: &'a [OwnedFd],
-    /// Sources that were opened already, by index.
-    pub(crate) opened: Vec<Option<OwnedFd>>,
     /// Mounts to be made read-only when all is in place: later mounts may need directories in them.
     late_readonly: Vec<OwnedFd>,
     /// Mounts of procfs and sysfs, by target.
@@ -45,7 +43,7 @@ pub(crate) struct Mounter<'a> {
 
 impl<'a> Mounter<'a> {
     pub(crate) fn new(plan: &'a Plan, root: &'a mut Root, sync: &'a Sync, idmaps: &'a [OwnedFd]) -> Mounter<'a> {
-        Mounter { plan, root, sync, idmaps, opened: Vec::new(), late_readonly: Vec::new(), kernel: Vec::new() }
+        Mounter { plan, root, sync, idmaps, late_readonly: Vec::new(), kernel: Vec::new() }
     }
 
     pub(crate) fn mount_all(&mut self) -> Result<()> {
@@ -53,7 +51,7 @@ impl<'a> Mounter<'a> {
     }
 
     /// Makes one.
-    pub(crate) fn mount(&mut self, index: usize) -> Result<()> {
+    fn mount(&mut self, index: usize) -> Result<()> {
         let m = &self.plan.mounts[index];
         let doing = || {
             let what = if m.options.bind { &m.source } else { &m.kind };
@@ -126,10 +124,7 @@ impl<'a> Mounter<'a> {
 
     /// The tree to bind, detached. In a user namespace the source may lie where this process can't go: then the
     /// parent opens it, in this mount namespace so that earlier mounts are seen.
-    fn source(&mut self, index: usize, m: &MountPlan) -> Result<OwnedFd> {
-        if let Some(tree) = self.opened.get_mut(index).and_then(Option::take) {
-            return Ok(tree);
-        }
+    fn source(&self, index: usize, m: &MountPlan) -> Result<OwnedFd> {
         let path = CString::new(m.source.as_bytes()).map_err(|_| Error::new("source: has a NUL byte"))?;
         if !(self.plan.in_userns && m.idmap.is_some()) {
             match open_source(&path, m) {
@@ -426,7 +421,13 @@ fn copy_tree(from: &OwnedFd, to: &OwnedFd, depth: usize) -> Result<()> {
                 copy_tree(&a, &b, depth + 1)?;
             }
             FileType::RegularFile => {
-                let a = rustix::fs::openat(from, name, OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).what(shown)?;
+                // Whoever shares the root file system may have put something else there by now.
+                let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+                let a = rustix::fs::openat(from, name, flags, Mode::empty()).what(shown)?;
+                let now = rustix::fs::fstat(&a).what(shown)?;
+                if (now.st_dev, now.st_ino, now.st_mode) != (st.st_dev, st.st_ino, st.st_mode) {
+                    return Err(Error::new(format!("{}: it was exchanged for another file", shown())));
+                }
                 let create = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
                 let b = rustix::fs::openat(to, name, create, mode).what(shown)?;
                 std::io::copy(&mut std::fs::File::from(a), &mut std::fs::File::from(b)).what(shown)?;

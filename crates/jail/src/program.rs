@@ -62,9 +62,11 @@ impl Program {
         [name.clone(), c"run".to_owned()].into_iter().chain(numbers).chain(args.iter().cloned()).collect()
     }
 
-    /// Has the engine inherit its descriptors.
+    /// Has the engine inherit its descriptors, and find signals that came before it did.
     pub(crate) fn keep_open(&self) -> Result<()> {
         let Program::Engine(_, given) = self else { return Ok(()) };
+        // The engine's to take: one that comes before it can would be lost on the first process of a PID namespace.
+        hull_sys::signal::Waiter::new();
         given.iter().try_for_each(|fd| rustix::io::fcntl_setfd(fd, FdFlags::empty()).what(|| "cannot keep a descriptor open"))
     }
 }
@@ -106,7 +108,12 @@ impl ProcessPlan {
     /// Looks a module up as a program, but that it is read and not executed. `#function` after its name is split off,
     /// unless that is part of a file's name.
     fn find_module(&self, name: &CStr, final_sets: CapSets, have: CapSets) -> Result<Program> {
+        /// As the kernel has it for a path (PATH_MAX); a longer one would not fit in the message to the parent.
+        const LONGEST: usize = 4096;
         let name = name.to_string_lossy().into_owned();
+        if name.len() > LONGEST {
+            return Err(Error::new(format!("process.args[0]: longer than {LONGEST} bytes")));
+        }
         let mut error = None;
         for (path, function) in [Some((name.as_str(), "")), name.rsplit_once('#')].into_iter().flatten() {
             let search = self.env.iter().rev().find_map(|v| v.to_bytes().strip_prefix(b"PATH=")).unwrap_or_default();

@@ -37,21 +37,19 @@ impl Root {
         self.open_with(path, flags, ResolveFlags::empty())
     }
 
-    /// Opens `path` where no part of it is a link.
-    pub(crate) fn open_plain(&self, path: &Path) -> io::Result<OwnedFd> {
-        self.open_with(path, OFlags::PATH, ResolveFlags::NO_SYMLINKS)
-    }
-
     fn open_with(&self, path: &Path, flags: OFlags, more: ResolveFlags) -> io::Result<OwnedFd> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | more;
-        loop {
+        /// Who renames without end is not to hold hull up for ever.
+        const PATIENCE: usize = 100_000;
+        for _ in 0..PATIENCE {
             // EAGAIN: something was renamed on the way and the kernel can't vouch for the result.
             match rustix::fs::openat2(&self.0, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 other => return Ok(other?),
             }
         }
+        Err(Errno::AGAIN.into())
     }
 
     /// Opens a mount target, making what is missing of it. `strict` follows no link at all.

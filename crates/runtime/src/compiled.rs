@@ -4,13 +4,16 @@
 //! runs: the directory is the caller's alone, and what goes out is read-only. What is found there is believed only if it
 //! is a file of the caller's that nobody else could have written.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File};
 use std::io::{Read, Seek as _};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, linkat, openat, renameat, statat, unlinkat};
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use crate::engine::Installed;
@@ -19,15 +22,18 @@ use crate::{Context as _, Error, Result, Runtime};
 /// Directory below the state directory; no container's id has such a character.
 const DIRECTORY: &str = "@code";
 
+/// What all code may take together: the state directory may well be in memory.
+const ROOM: u64 = 1 << 30;
+
 /// Larger modules than any real one are refused before they fill memory.
 const LARGEST: u64 = 1 << 28;
 
 impl Runtime {
     /// The code of a module, compiled now if it never was.
     pub(crate) fn compiled(&self, engine: &Installed, mut module: File) -> Result<File> {
-        let dir = self.root.join(DIRECTORY);
+        let store = Store::open(&self.root.join(DIRECTORY))?;
         let name = digest(engine, &mut module)?;
-        if let Some(code) = kept(&dir.join(&name))? {
+        if let Some(code) = store.kept(&name)? {
             return Ok(code);
         }
         // The file is the container's and may change under our hands: what is compiled is what is named.
@@ -36,34 +42,37 @@ impl Runtime {
         let mut copy = File::from(copy);
         let name = digest(engine, &mut copy)?;
         copy.rewind().what(|| "cannot read it")?;
-        let dir = Store::open(&dir)?;
-        let out = dir.begin()?;
+        let out = store.begin()?;
         compile(engine, copy, out.file()?)?;
-        dir.name(out, &name)?;
-        kept(&dir.path.join(&name))?.ok_or_else(|| Error::new("its code is gone"))
+        store.name(out, &name)?;
+        store.shrink(&name);
+        store.kept(&name)?.ok_or_else(|| Error::new("its code is gone"))
     }
 }
 
-/// The directory of code, known to be the caller's alone.
+/// The directory of code, known to be the caller's alone, and held, lest another come to be there.
 struct Store {
     path: PathBuf,
+    dir: OwnedFd,
 }
 
 /// A file of code that has no name yet, or a preliminary one where the file system can't do that.
-struct Draft {
+struct Draft<'a> {
     file: File,
-    path: Option<PathBuf>,
+    named: Option<(&'a Store, String)>,
 }
 
-impl Draft {
+impl Draft<'_> {
     fn file(&self) -> Result<File> {
         self.file.try_clone().what(|| "cannot write its code")
     }
 }
 
-impl Drop for Draft {
+impl Drop for Draft<'_> {
     fn drop(&mut self) {
-        self.path.iter().for_each(|path| drop(std::fs::remove_file(path)));
+        if let Some((store, name)) = &self.named {
+            let _ = unlinkat(&store.dir, name.as_str(), AtFlags::empty());
+        }
     }
 }
 
@@ -71,43 +80,82 @@ impl Store {
     fn open(path: &Path) -> Result<Store> {
         let doing = || format!("cannot keep code in \"{}\"", path.display());
         DirBuilder::new().recursive(true).mode(0o700).create(path).what(doing)?;
-        let meta = std::fs::symlink_metadata(path).what(doing)?;
-        let own = meta.uid() == rustix::process::geteuid().as_raw() && meta.mode() & 0o077 == 0;
-        if !meta.is_dir() || !own {
-            return Err(Error::new(format!("{}: it is not a directory of the caller's alone", doing())));
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let dir = openat(CWD, path, flags, Mode::empty()).what(doing)?;
+        let st = fstat(&dir).what(doing)?;
+        if st.st_uid != rustix::process::geteuid().as_raw() || st.st_mode & 0o077 != 0 {
+            return Err(Error::new(format!("{}: it is not the caller's alone", doing())));
         }
-        Ok(Store { path: path.to_owned() })
+        Ok(Store { path: path.to_owned(), dir })
+    }
+
+    fn kept(&self, name: &str) -> Result<Option<File>> {
+        let shown = || format!("cannot open its code \"{}\"", self.path.join(name).display());
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file: File = match openat(&self.dir, name, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(None),
+            other => other.what(shown)?.into(),
+        };
+        let meta = file.metadata().what(shown)?;
+        let own = meta.uid() == rustix::process::geteuid().as_raw();
+        if meta.is_file() && own && meta.mode() & 0o222 == 0 && meta.nlink() == 1 {
+            // Its time tells when it was used last; where it can't be set, it counts as older than it is.
+            let _ = file.set_modified(std::time::SystemTime::now());
+            return Ok(Some(file));
+        }
+        Err(Error::new(format!("\"{}\" is not as hull made it: remove it", self.path.join(name).display())))
     }
 
     /// A file that is gone if this process is before it is named.
-    fn begin(&self) -> Result<Draft> {
+    fn begin(&self) -> Result<Draft<'_>> {
         let doing = || format!("cannot keep code in \"{}\"", self.path.display());
-        let mut options = OpenOptions::new();
-        options.write(true).mode(0o400);
-        match options.clone().custom_flags(libc::O_TMPFILE).open(&self.path) {
-            Ok(file) => Ok(Draft { file, path: None }),
-            Err(e) if matches!(e.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR)) => {
+        let (flags, mode) = (OFlags::WRONLY | OFlags::CLOEXEC, Mode::RUSR);
+        match openat(&self.dir, ".", flags | OFlags::TMPFILE, mode) {
+            Ok(file) => Ok(Draft { file: file.into(), named: None }),
+            Err(Errno::OPNOTSUPP | Errno::ISDIR) => {
                 let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-                let path = self.path.join(format!("{}.{}", std::process::id(), now.as_nanos()));
-                let file = options.create_new(true).open(&path).what(doing)?;
-                Ok(Draft { file, path: Some(path) })
+                let name = format!("{}.{}", std::process::id(), now.as_nanos());
+                let file = openat(&self.dir, name.as_str(), flags | OFlags::CREATE | OFlags::EXCL, mode).what(doing)?;
+                Ok(Draft { file: file.into(), named: Some((self, name)) })
             }
             Err(e) => Err(e).what(doing),
         }
     }
 
+    /// Removes what was not used for longest where there is too much, but not `last`. Who runs it keeps it.
+    fn shrink(&self, last: &str) {
+        let entries: Vec<_> = Dir::read_from(&self.dir).into_iter().flatten().flatten().collect();
+        let mut all: Vec<_> = entries
+            .iter()
+            .filter_map(|e| Some((statat(&self.dir, e.file_name(), AtFlags::SYMLINK_NOFOLLOW).ok()?, e.file_name())))
+            .filter(|(st, _)| FileType::from_raw_mode(st.st_mode) == FileType::RegularFile)
+            .map(|(st, name)| (st.st_mtime, st.st_mtime_nsec, st.st_size as u64, name))
+            .collect();
+        all.sort();
+        let mut total: u64 = all.iter().map(|f| f.2).sum();
+        for (_, _, size, name) in all {
+            if total <= ROOM {
+                break;
+            }
+            if name.to_bytes() != last.as_bytes() && unlinkat(&self.dir, name, AtFlags::empty()).is_ok() {
+                total -= size;
+            }
+        }
+    }
+
     /// Names it; another hull may have done the same work meanwhile.
-    fn name(&self, mut draft: Draft, name: &str) -> Result<()> {
-        use rustix::fs::{AtFlags, CWD, linkat};
+    fn name(&self, mut draft: Draft<'_>, name: &str) -> Result<()> {
         let doing = || format!("cannot keep code in \"{}\"", self.path.display());
         draft.file.sync_all().what(doing)?;
-        let to = self.path.join(name);
-        match draft.path.take() {
-            Some(path) => std::fs::rename(path, to).what(doing),
-            None => match linkat(CWD, format!("/proc/self/fd/{}", draft.file.as_raw_fd()), CWD, to, AtFlags::SYMLINK_FOLLOW) {
-                Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
-                Err(e) => Err(e).what(doing),
-            },
+        match draft.named.take() {
+            Some((_, from)) => renameat(&self.dir, from, &self.dir, name).what(doing),
+            None => {
+                let from = format!("/proc/self/fd/{}", draft.file.as_raw_fd());
+                match linkat(CWD, from, &self.dir, name, AtFlags::SYMLINK_FOLLOW) {
+                    Ok(()) | Err(Errno::EXIST) => Ok(()),
+                    Err(e) => Err(e).what(doing),
+                }
+            }
         }
     }
 }
@@ -153,27 +201,13 @@ fn processor() -> u64 {
     0
 }
 
-fn kept(path: &Path) -> Result<Option<File>> {
-    let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
-    let shown = || format!("cannot open its code \"{}\"", path.display());
-    let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        other => other.what(shown)?,
-    };
-    let meta = file.metadata().what(shown)?;
-    let own = meta.uid() == rustix::process::geteuid().as_raw();
-    if meta.is_file() && own && meta.mode() & 0o222 == 0 && meta.nlink() == 1 {
-        return Ok(Some(file));
-    }
-    Err(Error::new(format!("\"{}\" is not as hull made it: remove it", path.display())))
-}
-
 fn compile(engine: &Installed, module: File, out: File) -> Result<()> {
     /// More is not worth reading.
     const LONGEST: u64 = 1 << 14;
     let doing = || format!("cannot run \"{}\"", engine.path.display());
-    let mut command = Command::new(&engine.path);
-    command.arg("compile").env_clear().stdin(module).stdout(out).stderr(Stdio::piped());
+    // The very file that was examined.
+    let mut command = Command::new(format!("/proc/self/fd/{}", engine.file.as_raw_fd()));
+    command.arg0(&engine.path).arg("compile").env_clear().stdin(module).stdout(out).stderr(Stdio::piped());
     let mut child = command.spawn().what(doing)?;
     let mut said = Vec::new();
     if let Some(stderr) = child.stderr.take() {

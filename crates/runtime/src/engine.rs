@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hull_guest::{Boot, Guest};
 use hull_jail::process::ProcessPlan;
@@ -24,11 +24,7 @@ pub(crate) struct Installed {
 impl Runtime {
     /// Names of the isolations that can be had here: those of this build whose engine, if they need one, is installed.
     pub fn isolations(&self) -> Vec<&'static str> {
-        let spec = Spec::default();
-        let there = |guest: &&dyn Guest| match guest.boot(&spec) {
-            Ok(Boot::Engine(program)) => self.installed(guest.name(), program).is_ok(),
-            _ => true,
-        };
+        let there = |guest: &&dyn Guest| guest.engine().is_none_or(|program| self.installed(guest.name(), program).is_ok());
         hull_guest::built().filter(there).map(|g| g.name()).collect()
     }
 
@@ -45,19 +41,17 @@ impl Runtime {
         Ok(())
     }
 
-    /// Whether an engine runs what is in containers of this isolation.
-    pub(crate) fn has_engine(&self, isolation: &str) -> Result<bool> {
-        let guest = hull_guest::find(isolation).map_err(|e| Error::new(e.to_string()))?;
-        guest.boot(&Spec::default()).map(|b| b != Boot::Workload).map_err(|e| Error::new(e.to_string()))
-    }
-
     /// Answers for an engine's process: the boot message, and the module as code.
     pub(crate) fn boot(&self, guest: &dyn Guest, spec: &Spec, module: OwnedFd, name: &str, function: &str) -> Result<[OwnedFd; 2]> {
         let Boot::Engine(program) = guest.boot(spec).map_err(|e| Error::new(e.to_string()))? else {
             return Err(Error::new("a process without an engine asked for one"));
         };
+        let module = File::from(module);
+        if !module.metadata().what(|| "cannot examine the module")?.is_file() {
+            return Err(Error::new(format!("module \"{name}\": it is no file")));
+        }
         let installed = self.installed(guest.name(), program)?;
-        let code = self.compiled(&installed, File::from(module)).map_err(|e| e.during(&format!("module \"{name}\"")))?;
+        let code = self.compiled(&installed, module).map_err(|e| e.during(&format!("module \"{name}\"")))?;
         let text = guest.message(spec, function);
         let message = sealed::copy(c"boot", text.as_bytes()).what(|| "cannot write the boot message")?;
         let code = sealed::read_only(c"code", &code.into()).what(|| "cannot hand out the code")?;
@@ -65,16 +59,19 @@ impl Runtime {
     }
 
     fn installed(&self, isolation: &str, program: &str) -> Result<Installed> {
-        let usual = if self.guests.is_empty() { usual_places() } else { Vec::new() };
+        let usual = if self.guests.is_empty() { usual_places(self.called.as_deref()) } else { Vec::new() };
         let dirs = || self.guests.iter().chain(&usual);
         for dir in dirs() {
             let path = dir.join(program);
             let Ok(file) = File::open(&path) else { continue };
-            let meta = file.metadata().what(|| format!("cannot examine \"{}\"", path.display()))?;
             // It runs other people's code: nobody but root and the caller may have a hand in it.
-            let own = [0, rustix::process::geteuid().as_raw()].contains(&meta.uid());
-            if !meta.is_file() || !own || meta.mode() & 0o022 != 0 {
-                let problem = "must be a file of root's or the caller's that nobody else can write to";
+            let ours = |meta: &std::fs::Metadata| {
+                [0, rustix::process::geteuid().as_raw()].contains(&meta.uid()) && meta.mode() & 0o022 == 0
+            };
+            let doing = || format!("cannot examine \"{}\"", path.display());
+            let (meta, around) = (file.metadata().what(doing)?, std::fs::metadata(dir).what(doing)?);
+            if !meta.is_file() || !ours(&meta) || !ours(&around) {
+                let problem = "must be a file of root's or the caller's that nobody else can write to, in a directory like that";
                 return Err(Error::new(format!("\"{}\" {problem}", path.display())));
             }
             return Ok(Installed { path, file });
@@ -85,20 +82,26 @@ impl Runtime {
 }
 
 /// Where engines are looked for: beside the running program, then where packages put what is no command.
-fn usual_places() -> Vec<PathBuf> {
+fn usual_places(called: Option<&Path>) -> Vec<PathBuf> {
     let packaged = ["/usr/local/libexec/hull", "/usr/libexec/hull"].map(PathBuf::from);
-    own_directory().into_iter().chain(packaged).collect()
+    called.and_then(directory_of).into_iter().chain(packaged).collect()
 }
 
 /// The directory of the program's file, by the name that it was called by: the file itself, executed anew, tells none.
-fn own_directory() -> Option<PathBuf> {
-    let called = PathBuf::from(std::env::args_os().next()?);
-    let search = || std::env::var_os("PATH");
-    let found = match called.components().count() {
-        1 if !called.is_absolute() => std::env::split_paths(&search()?).map(|d| d.join(&called)).find(|p| p.is_file())?,
-        _ => called,
-    };
+fn directory_of(called: &Path) -> Option<PathBuf> {
+    if called.is_absolute() {
+        return Some(called.canonicalize().ok()?.parent()?.to_owned());
+    }
+    let search = std::env::var_os("PATH")?;
+    let found = std::env::split_paths(&search).filter(|d| d.is_absolute()).map(|d| d.join(called)).find(|p| p.is_file())?;
     Some(found.canonicalize().ok()?.parent()?.to_owned())
+}
+
+/// The name that this program was called by, as long as a relative one means anything: a bare one, to be found in
+/// $PATH, or an absolute one.
+pub(crate) fn called() -> Option<PathBuf> {
+    let name = PathBuf::from(std::env::args_os().next()?);
+    if name.is_absolute() || name.components().count() == 1 { Some(name) } else { std::path::absolute(name).ok() }
 }
 
 /// Borrowed, to be sent.

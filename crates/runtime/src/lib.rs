@@ -46,7 +46,6 @@ mod engine;
 mod exec;
 mod ids;
 mod listener;
-mod mounts;
 mod netdev;
 mod notify;
 mod relay;
@@ -82,6 +81,8 @@ pub struct Runtime {
     /// Directories in which the engines of guests are looked for; where there are none, beside the running program and
     /// in /usr/local/libexec/hull and /usr/libexec/hull.
     pub guests: Vec<PathBuf>,
+    /// The name that this program was called by.
+    called: Option<PathBuf>,
     /// Where a service manager wants to hear that the program is ready (`$NOTIFY_SOCKET`).
     pub notify_socket: Option<PathBuf>,
     /// Whether debug lines are wanted, those of the container's process among them.
@@ -101,6 +102,7 @@ impl Runtime {
             no_cgroups: false,
             rootless: !rustix::process::geteuid().is_root(),
             guests: Vec::new(),
+            called: engine::called(),
             notify_socket: None,
             verbose: false,
             report: Box::new(|_, _| {}),

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use hull_spec::{Seccomp, SeccompAction, SeccompArg, SeccompFlag, SeccompOp, SeccompRule};
+use hull_spec::{Seccomp, SeccompAction, SeccompArg, SeccompOp, SeccompRule};
 use wasmtime::{Error, Result};
 
 /// Memory, threads, and descriptors that are open already.
@@ -42,9 +42,9 @@ const FAMILIES: [u64; 4] = [1, 2, 10, 16];
 const PROT_EXEC: u64 = 4;
 const ENOSYS: u32 = 38;
 
-/// CLONE_NEW* of clone(2), and CLONE_VM, without which it makes a process and not a thread.
-const NAMESPACES: u64 = 0x7e02_0080;
-const CLONE_VM: u64 = 0x100;
+/// CLONE_NEW* of clone(2), and CLONE_THREAD, without which it makes a process.
+const NAMESPACES: u64 = 0x7e02_0000;
+const CLONE_THREAD: u64 = 0x1_0000;
 
 /// Becomes nobody, where it is root, with bounds to what a module made for that can cost.
 ///
@@ -54,7 +54,7 @@ pub(crate) fn give_up_rights() -> Result<()> {
     use rustix::process::{Resource, Rlimit, setrlimit};
     const NOBODY: u32 = 65534;
     // A large module takes seconds and hundreds of megabytes.
-    for (resource, most) in [(Resource::Cpu, 300), (Resource::As, 8 << 30), (Resource::Fsize, 2 << 30), (Resource::Core, 0)] {
+    for (resource, most) in [(Resource::Cpu, 300), (Resource::As, 8 << 30), (Resource::Fsize, 1 << 29), (Resource::Core, 0)] {
         let limit = rustix::process::getrlimit(resource);
         let lower = |old: Option<u64>| Some(old.map_or(most, |old| old.min(most)));
         setrlimit(resource, Rlimit { current: lower(limit.current), maximum: lower(limit.maximum) })?;
@@ -86,9 +86,10 @@ pub(crate) fn runner() -> Result<()> {
     let masked = |index, mask, value| vec![SeccompArg { index, value: mask, value_two: value, op: SeccompOp::MaskedEq }];
     let mut rules = vec![
         allow("mmap mprotect", masked(2, PROT_EXEC, 0)),
-        allow("clone", masked(0, NAMESPACES | CLONE_VM, CLONE_VM)),
-        // Its flags lie in memory, where no filter looks: told that there is no such call, the C library takes clone.
-        SeccompRule { names: vec!["clone3".into()], action: SeccompAction::Errno, errno_ret: Some(ENOSYS), args: Vec::new() },
+        allow("clone", masked(0, NAMESPACES | CLONE_THREAD, CLONE_THREAD)),
+        // The flags of clone3 lie in memory, where no filter looks. Told that there is no such call, the C library takes
+        // clone; and without memfd_create wasmtime copies what it would share.
+        SeccompRule { names: vec!["clone3".into(), "memfd_create".into()], action: SeccompAction::Errno, errno_ret: Some(ENOSYS), args: Vec::new() },
     ];
     for family in FAMILIES {
         rules.push(allow("socket", vec![SeccompArg { index: 0, value: family, value_two: 0, op: SeccompOp::Eq }]));
@@ -107,7 +108,8 @@ fn load(names: &[&str], mut rules: Vec<SeccompRule>, default: SeccompAction) -> 
         default_action: default,
         default_errno_ret: None,
         architectures: Vec::new(),
-        flags: Some(vec![SeccompFlag::Tsync]),
+        // There is one thread.
+        flags: Some(Vec::new()),
         listener_path: PathBuf::new(),
         listener_metadata: String::new(),
         syscalls: rules,

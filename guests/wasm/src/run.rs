@@ -11,7 +11,7 @@ use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
 
 use hull_guest::wasm::BootMessage;
 use wasmtime::component::ResourceTable;
-use wasmtime::{Engine, Error, Result, Store, StoreLimits, StoreLimitsBuilder, Trap};
+use wasmtime::{Engine, Error, Result, Store, Trap};
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtxBuilder};
 
 use crate::host;
@@ -51,7 +51,7 @@ fn run(mut args: impl Iterator<Item = OsString>) -> Result<i32> {
     let workload = Workload::load(&engine, code)?;
     crate::confine::runner()?;
     let signals = crate::signals::watch(&engine, signals)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().thread_stack_size(1 << 20).build()?;
     runtime.block_on(async {
         tokio::select! {
             biased;
@@ -92,7 +92,7 @@ impl Workload {
 
 async fn run_module(engine: &Engine, module: &wasmtime::Module, boot: &BootMessage, args: Vec<String>) -> Result<()> {
     let linker = host::core_linker(engine)?;
-    let mut store = store(engine, host::Core { wasi: wasi(args)?.build_p1(), limits: limits(boot) });
+    let mut store = store(engine, host::Core { wasi: wasi(args)?.build_p1(), limits: host::Limits::new(boot) });
     store.limiter(|host| &mut host.limits);
     let instance = linker.instantiate_async(&mut store, module).await?;
     let name = boot.function.as_deref().unwrap_or("_start");
@@ -117,7 +117,7 @@ async fn run_component(
     args: Vec<String>,
 ) -> Result<()> {
     let linker = host::component_linker(engine)?;
-    let state = host::Component { wasi: wasi(args)?.build(), table: ResourceTable::new(), limits: limits(boot) };
+    let state = host::Component { wasi: wasi(args)?.build(), table: ResourceTable::new(), limits: host::Limits::new(boot) };
     let mut store = store(engine, state);
     store.limiter(|host| &mut host.limits);
     if let Some(name) = &boot.function {
@@ -141,13 +141,6 @@ fn store<T: Send + 'static>(engine: &Engine, data: T) -> Store<T> {
     // A signal moves the epoch: the module then gives way to whoever waits for it.
     store.epoch_deadline_async_yield_and_update(1);
     store
-}
-
-fn limits(boot: &BootMessage) -> StoreLimits {
-    let limits = StoreLimitsBuilder::new();
-    let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-    let limits = if let Some(bytes) = boot.memory { limits.memory_size(size(bytes)) } else { limits };
-    limits.build()
 }
 
 /// What the module gets of the process: all that the jail left it.

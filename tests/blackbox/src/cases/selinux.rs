@@ -41,7 +41,6 @@ pub(crate) const CASES: &[Case] = &[
     case!(mount_label_in_force, "what the policy forbids for the label of a mount fails"),
     case!(mount_label_overlay, "an overlay has the label, however long its options are"),
     case!(mount_label_masked, "a masked directory has the label"),
-    case!(mount_label_added, "mounts added to a container that runs have the label"),
     case!(mount_label_terminal, "the container's terminal has the label"),
     case!(mount_label_root, "the root file system keeps the labels of its files"),
     case!(mount_label_unknown, "a mount label that the policy doesn't know is an error that names it")
@@ -382,18 +381,6 @@ fn mount_label_masked(ctx: &Ctx) -> Done {
         b.set("/linux/maskedPaths", json!(["/root", "/home", "/proc/fs", "/sys/firmware"])),
         &[("/root", FILE), ("/home", FILE), ("/proc/fs", FILE), ("/sys/firmware", FILE)],
     )
-}
-
-fn mount_label_added(ctx: &Ctx) -> Done {
-    need()?;
-    if ctx.program(&ctx.runtime).args(&["mounts", "--help"]).run()?.code != 0 {
-        skip!("has no command mounts");
-    }
-    let c = labelled(ctx, LABEL).set("/linux/mountLabel", json!(FILE)).up()?;
-    let list = json!([{ "destination": "/mnt", "type": "tmpfs", "source": "tmpfs" }]).to_string();
-    ctx.call(&["mounts", "add", &c.id]).arg(ctx.host_file("mounts.json", &list)).run()?.ok()?;
-    same!(c.exec(&["/bin/hull-probe", "label", "/mnt"])?.ok()?.field("/mnt")?, FILE, "label");
-    Ok(())
 }
 
 fn mount_label_terminal(ctx: &Ctx) -> Done {

@@ -28,9 +28,11 @@ pub(crate) const CASES: &[Case] = &[
     case!(mounts, "mounts are seen, and a read-only one stays read-only"),
     case!(no_escape, "no link and no .. leads out of the container's root"),
     case!(no_procfs, "a module sees no procfs, by which it could write to its engine's memory; a bind of one is refused"),
+    case!(no_procfs_later, "none comes to be there later from the host, and what would let it is refused by its field"),
     case!(no_right_by_root, "root inside reads no file of the image that only another may read"),
     case!(term_in_loop, "TERM ends a module that does nothing but count"),
     case!(term_asleep, "TERM ends a module that sleeps or reads"),
+    case!(term_early, "a TERM that comes before the engine is ready isn't lost"),
     case!(lifecycle, "create, start, state, ps, pause, resume, kill, delete work"),
     case!(exec, "exec runs another module, with its own code"),
     case!(exec_function, "exec of #function"),
@@ -48,6 +50,9 @@ pub(crate) const CASES: &[Case] = &[
     case!(cache_guarded, "code that others could have written is refused"),
     case!(cache_without_exec, "code may lie where nothing is to be executed, as /run is mounted"),
     case!(cache_of_another, "a directory of code that others can write to is refused"),
+    case!(cache_bounded, "what code takes is bounded: the least recently used goes, even while it runs"),
+    case!(compiler_is_jailed, "the compiler is nobody, without rights and descriptors, under a filter"),
+    case!(called_by_relative_name, "the engine is found where hull was called by a relative name, and nowhere else"),
     case!(compiled_at_once, "of several hulls that compile one module at a time all run it, and nothing else is left"),
     case!(too_large, "a file larger than any module is refused, and soon"),
     case!(rootless, "an ordinary user runs a module"),
@@ -166,7 +171,8 @@ fn component(ctx: &Ctx) -> Done {
     for (result, code) in [(0, 0), (1, 1)] {
         let b = module(ctx)?.args(&["/app.wat"]);
         let text = format!(
-            "(component (core module $m (func (export \"run\") (result i32) i32.const {result}))
+            "(component (core module $m (memory 2) (data (i32.const 0) \"\\0{result}\")
+                    (func (export \"run\") (result i32) (i32.load8_u (i32.const 0))))
                 (core instance $i (instantiate $m))
                 (func $run (result (result)) (canon lift (core func $i \"run\")))
                 (instance $run (export \"run\" (func $run)))
@@ -210,8 +216,7 @@ fn no_escape(ctx: &Ctx) -> Done {
         let b = module(ctx)?.rw();
         symlink(&secret, b.rootfs().join("link"))?;
         symlink("../../../../../../..".to_owned() + secret.to_str().unwrap(), b.rootfs().join("up"))?;
-        symlink("/proc/1/root/etc/data", b.rootfs().join("magic"))?;
-        Ok(b)
+            Ok(b)
     };
     let secret_path = secret.to_str().unwrap().to_owned();
     let up = format!("/../../../../../../..{secret_path}");
@@ -250,15 +255,45 @@ fn no_procfs(ctx: &Ctx) -> Done {
             b.nothing_left()?;
         }
         probe(module(ctx)?.tweak(|c| c.mount("/mnt", "bind", source, &["bind"])), &["exit", "0"]).run()?.ok()?;
-        let c = probe(module(ctx)?.rw(), &["spin"]).up()?;
-        let list = json!([{ "destination": "/mnt/there", "source": source, "options": ["rbind"] }]);
-        let file = ctx.host_file("mounts.json", &list.to_string());
-        ctx.call(&["mounts", "add", &c.id]).arg(&file).run()?.fails()?.names(&["procfs"])?;
-        check!(!host::mounts(&c.pid()?.to_string()).iter().any(|m| m.target.starts_with("/mnt")), "a mount is left");
         Ok(())
     })();
     unmount(dir.join("proc"), UnmountFlags::DETACH)?;
     done
+}
+
+fn no_procfs_later(ctx: &Ctx) -> Done {
+    use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, unmount};
+    host::private_mounts()?;
+    let dir = ctx.host_dir("source");
+    fs::create_dir(dir.join("proc"))?;
+    mount_bind(&dir, &dir)?;
+    mount_change(&dir, MountPropagationFlags::SHARED)?;
+    let source = dir.to_str().unwrap();
+    let done = (|| -> Done {
+        for options in [&["bind"][..], &["rbind"], &["rbind", "rprivate"]] {
+            let c = probe(module(ctx)?.tweak(|c| c.mount("/mnt", "bind", source, options)), &["spin"]).up()?;
+            mount("proc", dir.join("proc"), "proc", MountFlags::empty(), None)?;
+            let there = host::mounts(&c.pid()?.to_string()).iter().any(|m| m.kind == "proc");
+            unmount(dir.join("proc"), UnmountFlags::DETACH)?;
+            check!(!there, "with {options:?} a procfs appeared in the container");
+        }
+        Ok(())
+    })();
+    let _ = unmount(dir.join("proc"), UnmountFlags::DETACH);
+    unmount(&dir, UnmountFlags::DETACH)?;
+    done?;
+    for option in ["rslave", "slave", "shared", "rshared"] {
+        let b = probe(module(ctx)?.tweak(|c| c.mount("/mnt", "bind", source, &["bind", option])), &["exit", "0"]);
+        b.try_create()?.fails()?.names(&[".options"])?;
+    }
+    let b = probe(module(ctx)?.set("/linux/rootfsPropagation", json!("rslave")), &["exit", "0"]);
+    b.try_create()?.fails()?.names(&["linux.rootfsPropagation"])?;
+    let b = probe(module(ctx)?.tweak(|c| {
+        c.leave("mount");
+        c["linux"].as_object_mut().unwrap().retain(|k, _| !matches!(k.as_str(), "maskedPaths" | "readonlyPaths"));
+    }), &["exit", "0"]);
+    b.try_create()?.fails()?.names(&["linux.namespaces"])?;
+    Ok(())
 }
 
 fn no_right_by_root(ctx: &Ctx) -> Done {
@@ -293,6 +328,16 @@ fn term_asleep(ctx: &Ctx) -> Done {
     for args in [&["sleep"][..], &["read", "/fifo"]] {
         let time = ended_by_term(ctx, args)?;
         check!(time < Duration::from_secs(5), "{args:?}: it took {time:?}");
+    }
+    Ok(())
+}
+
+fn term_early(ctx: &Ctx) -> Done {
+    for n in 0..12 {
+        let c = probe(module(ctx)?, &["spin"]).create()?;
+        c.start()?;
+        c.kill("TERM")?;
+        host::wait_for(&format!("the end, in round {n}"), 8, || c.status().is_ok_and(|s| s == "stopped"))?;
     }
     Ok(())
 }
@@ -375,6 +420,20 @@ fn memory(ctx: &Ctx) -> Done {
     let b = probe(module(ctx)?, &["grow", "1000"]).set("/linux/resources/memory/limit", json!(64 << 20));
     let n: u32 = b.run()?.ok()?.line().parse()?;
     check!((16..64).contains(&n), "{n} MiB could be had");
+    // All that could be had is touched; and what several memories take is added up.
+    let grow = "(func $grow (result i32) (local $n i32)
+            (loop $more (if (i32.ne (memory.grow (i32.const 16)) (i32.const -1)) (then
+                (memory.fill (i32.shl (i32.sub (memory.size) (i32.const 16)) (i32.const 16)) (i32.const 1) (i32.const 1048576))
+                (local.set $n (i32.add (local.get $n) (i32.const 1))) (br $more)))) (local.get $n))";
+    let b = module(ctx)?.args(&["/app.wat"]).set("/linux/resources/memory/limit", json!(64 << 20));
+    let exit = "(import \"wasi_snapshot_preview1\" \"proc_exit\" (func $exit (param i32)))";
+    write(&b, "app.wat", &format!("(module {exit} (memory (export \"memory\") 1) {grow} (func (export \"_start\") (call $exit (call $grow))))"))?;
+    let got = b.run()?;
+    check!((16..64).contains(&got.code), "{} MiB could be had and touched: {}", got.code, got.text());
+    let b = module(ctx)?.args(&["/app.wat"]).set("/linux/resources/memory/limit", json!(64 << 20));
+    write(&b, "app.wat", "(module (memory 500) (memory 500) (memory (export \"memory\") 500) (func (export \"_start\")))")?;
+    let out = b.run()?.fails()?;
+    check!(out.code == 1 && out.err.contains("memory"), "{}", out.text());
     Ok(())
 }
 
@@ -433,21 +492,37 @@ fn kept(ctx: &Ctx) -> Vec<(String, std::time::SystemTime)> {
     files.iter().map(|f| (f.file_name().to_string_lossy().into_owned(), f.metadata().unwrap().modified().unwrap())).collect()
 }
 
+/// A module that ends with this code.
+fn ends_with<'a>(ctx: &'a Ctx, code: i32) -> Result<Bundle<'a>, Stop> {
+    let b = module(ctx)?.args(&["/app.wat"]);
+    write(&b, "app.wat", &format!("(module (import \"wasi_snapshot_preview1\" \"proc_exit\" (func $exit (param i32)))
+        (memory (export \"memory\") 1) (func (export \"_start\") (call $exit (i32.const {code}))))"))?;
+    Ok(b)
+}
+
 fn cached(ctx: &Ctx) -> Done {
-    probe(module(ctx)?, &["exit", "0"]).run()?.ok()?;
-    let first = kept(ctx);
-    same!(first.len(), 1, "files of code");
-    probe(module(ctx)?, &["exit", "0"]).run()?.ok()?;
-    same!(kept(ctx), first, "files of code after the second run");
+    ends_with(ctx, 7)?.run()?.code(7)?;
+    let seven = kept(ctx).pop().ok_or("no code is kept")?.0;
+    ends_with(ctx, 8)?.run()?.code(8)?;
+    let eight = kept(ctx).into_iter().map(|k| k.0).find(|name| *name != seven).ok_or("no code is kept of the second")?;
+    // Another's code under its name shows that it is not made anew.
+    let dir = ctx.root.join("@code");
+    fs::rename(dir.join(eight), dir.join(seven))?;
+    ends_with(ctx, 7)?.run()?.code(8)?;
+    same!(kept(ctx).len(), 1, "files of code");
+    // One that was changed is another module.
     let b = probe(module(ctx)?, &["exit", "0"]);
     let file = b.rootfs().join("bin/probe.wasm");
     let mut bytes = fs::read(&file)?;
+    b.run()?.ok()?;
     // A custom section of no meaning.
     bytes.extend([0, 2, 1, b'x']);
+    let b = probe(module(ctx)?, &["exit", "0"]);
+    let file = b.rootfs().join("bin/probe.wasm");
     fs::remove_file(&file)?;
     fs::write(&file, bytes)?;
     b.run()?.ok()?;
-    same!(kept(ctx).len(), 2, "files of code after a change");
+    same!(kept(ctx).len(), 3, "files of code after a change");
     Ok(())
 }
 
@@ -478,13 +553,86 @@ fn cache_without_exec(ctx: &Ctx) -> Done {
 
 fn cache_of_another(ctx: &Ctx) -> Done {
     let dir = ctx.root.join("@code");
-    module(ctx)?;
-    fs::create_dir_all(&dir)?;
+    // The code is there: what is found isn't believed either.
+    probe(module(ctx)?, &["exit", "0"]).run()?.ok()?;
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o777))?;
     probe(module(ctx)?, &["exit", "0"]).run()?.fails()?.names(&["@code"])?;
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))?;
     crate::ctx::chown(&dir, 1000);
     probe(module(ctx)?, &["exit", "0"]).run()?.fails()?.names(&["@code"])?;
+    Ok(())
+}
+
+fn cache_bounded(ctx: &Ctx) -> Done {
+    let c = probe(module(ctx)?, &["spin"]).up()?;
+    c.wait_out("ready")?;
+    let used = kept(ctx).pop().ok_or("no code is kept")?.0;
+    let dir = ctx.root.join("@code");
+    // Names of code, without any: older than the one in use, and newer than it will be.
+    let age = |name: &str, size: u64, seconds: i64| -> Done {
+        let file = fs::File::create(dir.join(name))?;
+        file.set_len(size)?;
+        let now = std::time::SystemTime::now();
+        let by = Duration::from_secs(seconds.unsigned_abs());
+        Ok(file.set_modified(if seconds < 0 { now - by } else { now + by })?)
+    };
+    age("old", 900 << 20, -1000)?;
+    age("new", 300 << 20, 1000)?;
+    let b = module(ctx)?.args(&["/app.wat"]);
+    write(&b, "app.wat", "(module (memory (export \"memory\") 1) (func (export \"_start\")))")?;
+    b.run()?.ok()?;
+    let names: Vec<_> = kept(ctx).into_iter().map(|k| k.0).collect();
+    check!(!names.contains(&"old".to_owned()) && names.contains(&"new".to_owned()), "{names:?}");
+    check!(names.contains(&used) && names.len() == 3, "{names:?}");
+    age("more", 900 << 20, 1000)?;
+    let b = module(ctx)?.args(&["/app.wat"]);
+    write(&b, "app.wat", "(module (memory (export \"memory\") 2) (func (export \"_start\")))")?;
+    b.run()?.ok()?;
+    check!(!kept(ctx).into_iter().any(|k| k.0 == used), "the one used longest ago is left");
+    same!(c.status()?, "running", "status of the container whose code it was");
+    Ok(())
+}
+
+fn compiler_is_jailed(ctx: &Ctx) -> Done {
+    use std::os::fd::AsFd;
+    let b = module(ctx)?.args(&["/app.wat"]);
+    // Enough to take a while.
+    let functions = "(func (param i64) (result i64) (i64.mul (local.get 0) (i64.add (local.get 0) (i64.const 3))))".repeat(60_000);
+    write(&b, "app.wat", &format!("(module (memory (export \"memory\") 1) (func (export \"_start\")) {functions})"))?;
+    let leak: std::os::fd::OwnedFd = fs::File::open("/etc/passwd")?.into();
+    let running = b.call("run").fd(7, leak.as_fd().try_clone_to_owned()?).spawn()?;
+    let mut seen = None;
+    host::wait_for("the compiler at work", 8, || {
+        let found = host::descendants(running.pid()).into_iter().find_map(|(pid, _)| {
+            let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+            let ready = command.ends_with(b"compile\0") && status.contains("Seccomp:\t2");
+            let names = fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten().map(|f| f.file_name().into_string());
+            ready.then(|| (status, names.flatten().filter(|n| n.parse().is_ok_and(|n: i32| n > 2)).collect::<Vec<_>>()))
+        });
+        seen = found;
+        seen.is_some()
+    })?;
+    let (status, descriptors) = seen.ok_or("no compiler")?;
+    running.wait()?.ok()?;
+    for line in ["Uid:\t65534\t65534\t65534\t65534", "CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "NoNewPrivs:\t1"] {
+        check!(status.contains(line), "no {line:?} in {status}");
+    }
+    same!(descriptors, Vec::<String>::new(), "descriptors after 2");
+    Ok(())
+}
+
+fn called_by_relative_name(ctx: &Ctx) -> Done {
+    module(ctx)?;
+    let b = probe(ctx.bundle(), &["args"]);
+    b.write();
+    // What the bundle has by that name is not hull's.
+    fs::create_dir_all(b.dir.join("runtime"))?;
+    fs::write(b.dir.join("runtime/hull"), "")?;
+    fs::copy("/bin/false", b.dir.join("runtime/hull-wasm"))?;
+    let dir = ctx.runtime.parent().and_then(Path::parent).ok_or("no directory")?;
+    let out = ctx.program("runtime/hull").cwd(dir).arg("--root").arg(&ctx.root).args(&["run", "--isolation", "wasm", "--bundle"]);
+    same!(out.arg(&b.dir).arg(&b.id).run()?.ok()?.out, "/bin/probe.wasm\nargs\n", "output");
     Ok(())
 }
 
