@@ -121,3 +121,41 @@ fn load(names: &[&str], mut rules: Vec<SeccompRule>, default: SeccompAction) -> 
     let program: Vec<_> = filter.program.iter().map(instruction).collect();
     hull_sys::seccomp::load(&program, filter.flags.into()).map(drop).map_err(|e| fail(&e))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::process::Command;
+
+    /// In a thread of its own, which the filter ends with.
+    fn confined<T: Send + 'static>(check: impl FnOnce() -> T + Send + 'static) -> T {
+        let thread = std::thread::spawn(|| {
+            super::runner().unwrap();
+            check()
+        });
+        thread.join().unwrap()
+    }
+
+    #[test]
+    fn a_runner_opens_files_and_makes_threads() {
+        assert!(confined(|| File::open("/etc/passwd").is_ok()));
+        assert_eq!(confined(|| std::thread::spawn(|| 7).join().unwrap()), 7);
+    }
+
+    #[test]
+    fn a_runner_makes_no_process_and_no_namespace_and_executes_nothing() {
+        assert!(confined(|| Command::new("/bin/true").status().is_err()));
+        let error = |e: std::io::Error| e.raw_os_error();
+        assert_eq!(confined(move || hull_sys::clone::unshare(hull_sys::clone::flags::NEWNS).map_err(error)), Err(Some(1)));
+        let (args, env) = (|| hull_sys::exec::Strings::new(vec![c"x".into()]), || hull_sys::exec::Strings::new(vec![]));
+        assert_eq!(confined(move || error(hull_sys::exec::execveat(None, c"/bin/true", &args(), &env()))), Some(1));
+    }
+
+    #[test]
+    fn a_runner_maps_nothing_executable() {
+        let engine = crate::engine::engine().unwrap();
+        let bytes = wat::parse_str("(module (func (export \"f\")))").unwrap();
+        assert!(wasmtime::Module::from_binary(&engine, &bytes).is_ok());
+        assert!(confined(move || wasmtime::Module::from_binary(&engine, &bytes).is_err()));
+    }
+}
