@@ -16,14 +16,16 @@ pub trait Guest: Sync {
     /// What it takes over from the jail.
     fn claims(&self) -> Claims;
 
-    /// The executable of its engine, if it has one.
+    /// The executable of its engine. Without one, the jail's last step is `process.args`, found in the container's own
+    /// file system; with one, the engine, which is given a boot message and what the module that `process.args` begins
+    /// with was turned into.
     fn engine(&self) -> Option<&'static str>;
 
-    /// Looks at a checked config.json and says what the jail's last step is to execute.
+    /// Looks at a checked config.json for what the guest can't honour.
     ///
     /// # Errors
-    /// By the name of a field that the guest can't honour.
-    fn boot(&self, spec: &Spec) -> Result<Boot, Refusal>;
+    /// By the name of such a field.
+    fn check(&self, spec: &Spec) -> Result<(), Refusal>;
 
     /// What its engine is told of a container, and of the function in a module that is to be called (empty for the
     /// usual one). Not asked of a guest without an engine.
@@ -42,22 +44,12 @@ pub enum Bearer {
 /// What a guest takes over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claims {
-    /// Types of mounts that the guest emulates, so that the jail leaves them out.
+    /// Types of mounts that the guest emulates or must not see, so that the jail leaves them out.
     pub emulated_mounts: &'static [&'static str],
     /// To whom `process.user` and `process.capabilities` apply.
     pub identity: Bearer,
     /// To whom `linux.seccomp` applies.
     pub seccomp: Bearer,
-}
-
-/// What the jail executes at its end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Boot {
-    /// `process.args`, found in the container's own file system.
-    Workload,
-    /// An engine of ours: the name of its executable. It is given a boot message, and what the module that
-    /// `process.args` begins with was turned into.
-    Engine(&'static str),
 }
 
 /// Why a guest won't run a container.
@@ -88,8 +80,8 @@ impl Guest for Process {
         None
     }
 
-    fn boot(&self, _spec: &Spec) -> Result<Boot, Refusal> {
-        Ok(Boot::Workload)
+    fn check(&self, _spec: &Spec) -> Result<(), Refusal> {
+        Ok(())
     }
 
     fn message(&self, _spec: &Spec, _function: &str) -> String {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use hull_spec::{NamespaceKind, Spec};
 
-use crate::{Bearer, Boot, Claims, Guest, Refusal};
+use crate::{Bearer, Claims, Guest, Refusal};
 
 /// The boot message: JSON in a file that the engine gets by descriptor.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +35,7 @@ impl Guest for Wasm {
     }
 
     /// A module must never see a procfs (docs/wasm.md): so none may come from elsewhere while it runs.
-    fn boot(&self, spec: &Spec) -> Result<Boot, Refusal> {
+    fn check(&self, spec: &Spec) -> Result<(), Refusal> {
         let refuse = |field: &str, problem: &str| Err(Refusal(format!("{field}: {problem} with isolation wasm")));
         let linux = spec.linux();
         if !linux.namespace(NamespaceKind::Mount).is_some_and(|ns| ns.path.as_ref().is_none_or(|p| p.as_os_str().is_empty())) {
@@ -47,7 +47,7 @@ impl Guest for Wasm {
         }
         match spec.mounts.iter().position(|m| m.options.iter().any(|o| leaks(o))) {
             Some(index) => refuse(&format!("mounts[{index}].options"), "must not be shared or slave"),
-            None => Ok(Boot::Engine("hull-wasm")),
+            None => Ok(()),
         }
     }
 

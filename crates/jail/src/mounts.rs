@@ -60,10 +60,6 @@ impl<'a> Mounter<'a> {
         if m.target == Path::new("/") && (!self.plan.has_mount_ns() || m.kind.starts_with("cgroup")) {
             return Err(Error::new(format!("{}: a mount on the root itself would hide the container", doing())));
         }
-        if m.kind == "proc" && self.plan.process.engine.is_some() {
-            // See `protect::no_procfs`.
-            return Ok(());
-        }
         self.kernel.retain(|(at, _)| !at.starts_with(&m.target));
         let made = if m.options.bind {
             self.bind(index, m)

@@ -215,6 +215,7 @@ impl Runtime {
         let mut plan = Plan::new(&spec, process, filter, options, &mut warnings)?;
         warnings.iter().for_each(|w| self.warn(w));
         self.engage(guest, &spec, &mut plan.process)?;
+        plan.mounts.retain(|m| !guest.claims().emulated_mounts.contains(&m.kind.as_str()));
         for mount in plan.mounts.iter_mut().filter(|m| m.options.bind && Path::new(&m.source).is_relative()) {
             mount.source = path.join(&mount.source).to_string_lossy().into_owned();
         }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use hull_guest::{Boot, Guest};
+use hull_guest::Guest;
 use hull_jail::process::ProcessPlan;
 use hull_jail::program::Engine;
 use hull_spec::Spec;
@@ -31,7 +31,8 @@ impl Runtime {
     /// Has a process run by the guest's engine, if it has one. The engine needs no right but that of config.json to
     /// bind low ports: it gives what it has to the module by way of WASI alone.
     pub(crate) fn engage(&self, guest: &dyn Guest, spec: &Spec, plan: &mut ProcessPlan) -> Result<()> {
-        let Boot::Engine(program) = guest.boot(spec).map_err(|e| Error::new(e.to_string()))? else { return Ok(()) };
+        guest.check(spec).map_err(|e| Error::new(e.to_string()))?;
+        let Some(program) = guest.engine() else { return Ok(()) };
         let installed = self.installed(guest.name(), program)?;
         let name = CString::new(program).map_err(|_| Error::new("a NUL byte"))?;
         let file = sealed::read_only(&name, &installed.file.into()).what(|| format!("cannot open \"{program}\""))?;
@@ -43,9 +44,7 @@ impl Runtime {
 
     /// Answers for an engine's process: the boot message, and the module as code.
     pub(crate) fn boot(&self, guest: &dyn Guest, spec: &Spec, module: OwnedFd, name: &str, function: &str) -> Result<[OwnedFd; 2]> {
-        let Boot::Engine(program) = guest.boot(spec).map_err(|e| Error::new(e.to_string()))? else {
-            return Err(Error::new("a process without an engine asked for one"));
-        };
+        let program = guest.engine().ok_or_else(|| Error::new("a process without an engine asked for one"))?;
         let module = File::from(module);
         if !module.metadata().what(|| "cannot examine the module")?.is_file() {
             return Err(Error::new(format!("module \"{name}\": it is no file")));
