@@ -27,6 +27,10 @@ pub trait Guest: Sync {
     /// By the name of such a field.
     fn check(&self, spec: &Spec) -> Result<(), Refusal>;
 
+    /// Arguments for the engine's compiler; code that was made by others is not used. Asked after [`Guest::check`], and
+    /// not of a guest without an engine.
+    fn settings(&self, spec: &Spec) -> Vec<&'static str>;
+
     /// What its engine is told of a container, and of the function in a module that is to be called (empty for the
     /// usual one). Not asked of a guest without an engine.
     fn message(&self, spec: &Spec, function: &str) -> String;
@@ -82,6 +86,10 @@ impl Guest for Process {
 
     fn check(&self, _spec: &Spec) -> Result<(), Refusal> {
         Ok(())
+    }
+
+    fn settings(&self, _spec: &Spec) -> Vec<&'static str> {
+        Vec::new()
     }
 
     fn message(&self, _spec: &Spec, _function: &str) -> String {

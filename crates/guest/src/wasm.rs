@@ -1,10 +1,20 @@
 //! What hull tells `hull-wasm`.
 
+mod limits;
+
 use serde::{Deserialize, Serialize};
 
 use hull_spec::{NamespaceKind, Spec};
 
+pub use limits::Limits;
+
 use crate::{Bearer, Claims, Guest, Refusal};
+
+/// What the names of our annotations begin with.
+const PREFIX: &str = "dev.hull.wasm.";
+
+/// Has the compiler make code that counts its instructions ([`Limits::fuel`]).
+pub const COUNTED: &str = "counted";
 
 /// The boot message: JSON in a file that the engine gets by descriptor.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,9 +23,12 @@ pub struct BootMessage {
     /// The function to call in place of the entry point that WASI has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub function: Option<String>,
-    /// Largest linear memory in bytes.
+    /// The container's memory limit in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<u64>,
+    /// Limits that annotations set.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// WebAssembly, in an engine in the jail.
@@ -45,10 +58,19 @@ impl Guest for Wasm {
         if leaks(&linux.rootfs_propagation) {
             return refuse("linux.rootfsPropagation", "must be private");
         }
-        match spec.mounts.iter().position(|m| m.options.iter().any(|o| leaks(o))) {
-            Some(index) => refuse(&format!("mounts[{index}].options"), "must not be shared or slave"),
-            None => Ok(()),
+        if let Some(index) = spec.mounts.iter().position(|m| m.options.iter().any(|o| leaks(o))) {
+            return refuse(&format!("mounts[{index}].options"), "must not be shared or slave");
         }
+        let ours = |key: &'_ String| key.strip_prefix(PREFIX).is_some_and(|name| !limits::NAMES.contains(&name));
+        if let Some(key) = spec.annotations.keys().find(|key| ours(key)) {
+            let names = limits::NAMES.join(", ");
+            return Err(Refusal(format!("annotations[\"{key}\"]: unknown; after \"{PREFIX}\" there may be: {names}")));
+        }
+        Limits::of(spec).map(drop)
+    }
+
+    fn settings(&self, spec: &Spec) -> Vec<&'static str> {
+        Limits::of(spec).ok().and_then(|l| l.fuel).map(|_| COUNTED).into_iter().collect()
     }
 
     fn message(&self, spec: &Spec, function: &str) -> String {
@@ -56,6 +78,7 @@ impl Guest for Wasm {
         let message = BootMessage {
             function: Some(function.to_owned()).filter(|f| !f.is_empty()),
             memory: limit.and_then(|l| u64::try_from(l).ok()).filter(|l| *l > 0),
+            limits: Limits::of(spec).unwrap_or_default(),
         };
         serde_json::to_string(&message).unwrap_or_default()
     }

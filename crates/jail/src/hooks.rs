@@ -69,7 +69,7 @@ fn run(hook: &Hook, state: &[u8], around: &Surroundings) -> Result<()> {
     let (stdout, stderr) = (output(around.stdout.as_deref())?, output(around.stderr.as_deref())?);
     command.stdin(Stdio::piped()).stdout(stdout).stderr(stderr);
     // The hook may be gone before it has read the state, and the container's process takes signals as its program will.
-    let _quiet = hull_sys::signal::NoPipeSignal::new();
+    let _quiet = hull_sys::signal::Ignored::pipe();
     let mut child = command.spawn().map_err(|e| {
         Error::new(format!("cannot start \"{shown}\": {}", hull_sys::errno::describe(e.raw_os_error().unwrap_or(0))))
     })?;

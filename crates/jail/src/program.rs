@@ -4,6 +4,8 @@
 //! before an engine gets it is the parent's, who is asked for it by descriptor.
 
 use std::ffi::{CStr, CString, OsStr};
+use std::fs::File;
+use std::io::Read as _;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
@@ -17,6 +19,9 @@ use crate::error::{Context as _, Error, Result};
 use crate::process::{ProcessPlan, Strings, with_effective};
 use crate::root::{Root, kind_of};
 use crate::sync::{Ask, Sync};
+
+/// Modules that are larger than any real one are refused before they fill memory.
+pub const LARGEST_MODULE: u64 = 1 << 28;
 
 /// A guest engine, to be executed in place of the program.
 #[derive(Debug)]
@@ -34,7 +39,7 @@ pub(crate) enum Program {
     File(CString),
     /// By an engine that has yet to be given what the module was turned into.
     Module {
-        /// Open for reading.
+        /// Open for reading; for the parent, a sealed copy is made of it.
         file: OwnedFd,
         /// As process.args has it.
         name: String,
@@ -49,7 +54,8 @@ impl Program {
     /// Has the parent turn a module into what the engine takes.
     pub(crate) fn boot(self, plan: &ProcessPlan, sync: &Sync) -> Result<Program> {
         let Program::Module { file, name, function } = self else { return Ok(self) };
-        sync.ask(&Ask::Module(file, name, function))?;
+        let copy = seal(file.into()).map_err(|e| e.during(&format!("module \"{name}\"")))?;
+        sync.ask(&Ask::Module(copy, name, function))?;
         let given = sync.answer()?.ok_or_else(|| Error::new("the runtime is gone"))?;
         let engine = plan.engine.as_ref().map(|e| e.name.clone()).unwrap_or_default();
         Ok(Program::Engine(engine, given))
@@ -166,7 +172,32 @@ pub fn is_module(rootfs: &Path, process: &hull_spec::Process) -> bool {
     })
 }
 
+/// Copies a module, so that neither the file system that it lies in nor who may write to it keeps the parent waiting or
+/// changes what it has read. The copy is this process's to pay for.
+fn seal(file: File) -> Result<OwnedFd> {
+    let large = || Err(Error::new(format!("is larger than {LARGEST_MODULE} bytes")));
+    let doing = || "cannot read it";
+    if file.metadata().what(doing)?.len() > LARGEST_MODULE {
+        return large();
+    }
+    let quiet = hull_sys::signal::Ignored::file_size();
+    let copy = hull_sys::sealed::data(c"module", file.take(LARGEST_MODULE + 1));
+    drop(quiet);
+    let copy = match copy {
+        Err(e) if e.raw_os_error() == Some(libc::EFBIG) => {
+            return Err(Error::new("cannot be copied: it is larger than process.rlimits lets a file be (RLIMIT_FSIZE)"));
+        }
+        other => File::from(other.what(doing)?),
+    };
+    if copy.metadata().what(doing)?.len() > LARGEST_MODULE { large() } else { Ok(copy.into()) }
+}
+
 fn open_module(path: &Path) -> rustix::io::Result<OwnedFd> {
+    // A device may do something when it is opened.
+    let found = rustix::fs::stat(path)?;
+    if FileType::from_raw_mode(found.st_mode) == FileType::CharacterDevice {
+        return Err(Errno::ACCESS);
+    }
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = rustix::fs::open(path, flags, Mode::empty())?;
     match FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode) {

@@ -26,7 +26,7 @@ pub enum Ask {
     Hooks,
     /// The console's master.
     Console(OwnedFd),
-    /// Turn this module, its name and the function that is to be called, into what the engine takes.
+    /// Turn this module (a sealed copy), its name and the function that is to be called, into what the engine takes.
     Module(OwnedFd, String, String),
     /// All is made; wait for the order to go on.
     Ready,

@@ -12,6 +12,7 @@ use hull_spec::Spec;
 use hull_sys::clone::{self, Child, Side, flags};
 use hull_sys::pidfd::Ended;
 
+use crate::engine::Booted;
 use crate::{Context as _, Error, Result, Runtime};
 
 /// What the parent holds of a process being made.
@@ -29,9 +30,7 @@ pub(crate) struct Conversation {
 /// What the answers need.
 pub(crate) struct Answers<'a> {
     pub(crate) runtime: &'a Runtime,
-    /// What runs in the container, and its config.json.
-    pub(crate) guest: &'a dyn hull_guest::Guest,
-    pub(crate) spec: &'a Spec,
+    pub(crate) booted: Booted<'a>,
     /// The plan of a new container; none for a process that joins one.
     pub(crate) plan: Option<&'a Plan>,
     pub(crate) idmaps: &'a [OwnedFd],
@@ -111,7 +110,7 @@ impl Conversation {
                     Err(e) => Err(e),
                 },
                 Ask::Module(file, name, function) => {
-                    match answers.runtime.boot(answers.guest, answers.spec, file, &name, &function) {
+                    match answers.runtime.boot(&answers.booted, file, &name, &function) {
                         Ok(given) => {
                             self.sync.give_all(&crate::engine::both(&given))?;
                             continue;

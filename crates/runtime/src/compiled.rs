@@ -6,13 +6,14 @@
 
 use std::fs::{DirBuilder, File};
 use std::io::{Read, Seek as _};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, fstat, linkat, openat, renameat, statat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, flock, fstat, linkat, openat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
@@ -25,28 +26,29 @@ const DIRECTORY: &str = "@code";
 /// What all code may take together: the state directory may well be in memory.
 const ROOM: u64 = 1 << 30;
 
-/// Larger modules than any real one are refused before they fill memory.
-const LARGEST: u64 = 1 << 28;
+/// How long a compiler may take, however busy the host is.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 impl Runtime {
-    /// The code of a module, compiled now if it never was.
-    pub(crate) fn compiled(&self, engine: &Installed, mut module: File) -> Result<File> {
+    /// The code of a module, compiled now if it never was. The module is a sealed copy; `settings` are arguments for the
+    /// compiler.
+    pub(crate) fn compiled(&self, engine: &Installed, settings: &[&str], mut module: File) -> Result<File> {
         let store = Store::open(&self.root.join(DIRECTORY))?;
-        let name = digest(engine, &mut module)?;
+        let name = digest(engine, settings, &mut module)?;
         if let Some(code) = store.kept(&name)? {
             return Ok(code);
         }
-        // The file is the container's and may change under our hands: what is compiled is what is named.
+        // Not more at once than the host has processors; and who wants the same waits for it to be done.
+        let _turn = store.turn(&name)?;
+        if let Some(code) = store.kept(&name)? {
+            return Ok(code);
+        }
         module.rewind().what(|| "cannot read it")?;
-        let copy = hull_sys::sealed::copy(c"module", module.take(LARGEST)).what(|| "cannot read it")?;
-        let mut copy = File::from(copy);
-        let name = digest(engine, &mut copy)?;
-        copy.rewind().what(|| "cannot read it")?;
         let out = store.begin()?;
-        compile(engine, copy, out.file()?)?;
-        store.name(out, &name)?;
+        compile(engine, settings, module, out.file()?)?;
+        let code = store.name(out, &name)?;
         store.shrink(&name);
-        store.kept(&name)?.ok_or_else(|| Error::new("its code is gone"))
+        Ok(code)
     }
 }
 
@@ -92,18 +94,38 @@ impl Store {
     fn kept(&self, name: &str) -> Result<Option<File>> {
         let shown = || format!("cannot open its code \"{}\"", self.path.join(name).display());
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file: File = match openat(&self.dir, name, flags, Mode::empty()) {
+        let file = match openat(&self.dir, name, flags, Mode::empty()) {
             Err(Errno::NOENT) => return Ok(None),
-            other => other.what(shown)?.into(),
+            Err(Errno::LOOP) => None,
+            other => Some(File::from(other.what(shown)?)),
         };
-        let meta = file.metadata().what(shown)?;
-        let own = meta.uid() == rustix::process::geteuid().as_raw();
-        if meta.is_file() && own && meta.mode() & 0o222 == 0 && meta.nlink() == 1 {
-            // Its time tells when it was used last; where it can't be set, it counts as older than it is.
-            let _ = file.set_modified(std::time::SystemTime::now());
-            return Ok(Some(file));
+        if let Some(file) = file {
+            let meta = file.metadata().what(shown)?;
+            let own = meta.uid() == rustix::process::geteuid().as_raw();
+            if meta.is_file() && own && meta.mode() & 0o222 == 0 && meta.nlink() == 1 {
+                // Its time tells when it was used last; where it can't be set, it counts as older than it is.
+                let _ = file.set_modified(std::time::SystemTime::now());
+                return Ok(Some(file));
+            }
         }
-        Err(Error::new(format!("\"{}\" is not as hull made it: remove it", self.path.join(name).display())))
+        // Not as it was made: to be made anew.
+        unlinkat(&self.dir, name, AtFlags::empty()).what(shown)?;
+        Ok(None)
+    }
+
+    /// Waits until the code of that name may be compiled. The turn ends with the file.
+    fn turn(&self, name: &str) -> Result<File> {
+        let doing = || format!("cannot wait for a turn to compile in \"{}\"", self.path.display());
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let number = usize::from_str_radix(&name[..4], 16).unwrap_or(0) % processors;
+        let (flags, mode) = (OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
+        let file = openat(&self.dir, format!("turn.{number}"), flags, mode).what(doing)?;
+        while let Err(e) = flock(&file, FlockOperation::LockExclusive) {
+            if e != Errno::INTR {
+                return Err(e).what(doing);
+            }
+        }
+        Ok(file.into())
     }
 
     /// A file that is gone if this process is before it is named.
@@ -124,7 +146,9 @@ impl Store {
 
     /// Removes what was not used for longest where there is too much, but not `last`. Who runs it keeps it.
     fn shrink(&self, last: &str) {
-        let entries: Vec<_> = Dir::read_from(&self.dir).into_iter().flatten().flatten().collect();
+        let mut entries: Vec<_> = Dir::read_from(&self.dir).into_iter().flatten().flatten().collect();
+        // Neither turns nor drafts.
+        entries.retain(|e| e.file_name().to_bytes().len() == last.len() && e.file_name().to_bytes().iter().all(u8::is_ascii_hexdigit));
         let mut all: Vec<_> = entries
             .iter()
             .filter_map(|e| Some((statat(&self.dir, e.file_name(), AtFlags::SYMLINK_NOFOLLOW).ok()?, e.file_name())))
@@ -143,44 +167,43 @@ impl Store {
         }
     }
 
-    /// Names it; another hull may have done the same work meanwhile.
-    fn name(&self, mut draft: Draft<'_>, name: &str) -> Result<()> {
+    /// Names it, and opens it to be read: the name may be gone again soon, where there is little room.
+    fn name(&self, mut draft: Draft<'_>, name: &str) -> Result<File> {
         let doing = || format!("cannot keep code in \"{}\"", self.path.display());
         draft.file.sync_all().what(doing)?;
-        match draft.named.take() {
-            Some((_, from)) => renameat(&self.dir, from, &self.dir, name).what(doing),
-            None => {
-                let from = format!("/proc/self/fd/{}", draft.file.as_raw_fd());
-                match linkat(CWD, from, &self.dir, name, AtFlags::SYMLINK_FOLLOW) {
-                    Ok(()) | Err(Errno::EXIST) => Ok(()),
-                    Err(e) => Err(e).what(doing),
-                }
+        let path = format!("/proc/self/fd/{}", draft.file.as_raw_fd());
+        let code = File::open(&path).what(doing)?;
+        match &draft.named {
+            Some((_, from)) => {
+                renameat(&self.dir, from, &self.dir, name).what(doing)?;
+                draft.named = None;
             }
+            None => match linkat(CWD, &path, &self.dir, name, AtFlags::SYMLINK_FOLLOW) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(e) => return Err(e).what(doing),
+            },
         }
+        Ok(code)
     }
 }
 
 /// A file's name for a module's code: what it was made of, by what, and for which processor.
-fn digest(engine: &Installed, module: &mut File) -> Result<String> {
+fn digest(engine: &Installed, settings: &[&str], module: &mut File) -> Result<String> {
     let mut hash = Sha256::new();
     let meta = engine.file.metadata().what(|| "cannot examine the engine")?;
     let made = [meta.dev(), meta.ino(), meta.size(), meta.mtime() as u64, meta.mtime_nsec() as u64, meta.ctime() as u64];
     made.iter().chain([processor()].iter()).for_each(|n| hash.update(n.to_le_bytes()));
+    settings.iter().for_each(|s| hash.update(format!("{s}\0")));
+    // An end of the list that no setting can be mistaken for.
+    hash.update([0]);
     let mut buffer = vec![0; 1 << 16];
-    let mut total = 0;
     loop {
-        let n = match module.read(&mut buffer) {
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-            other => other.what(|| "cannot read it")?,
-        };
-        if n == 0 {
-            break;
+        match module.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => hash.update(&buffer[..n]),
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e).what(|| "cannot read it"),
         }
-        total += n as u64;
-        if total > LARGEST {
-            return Err(Error::new(format!("is larger than {LARGEST} bytes")));
-        }
-        hash.update(&buffer[..n]);
     }
     Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
 }
@@ -201,21 +224,32 @@ fn processor() -> u64 {
     0
 }
 
-fn compile(engine: &Installed, module: File, out: File) -> Result<()> {
-    /// More is not worth reading.
-    const LONGEST: u64 = 1 << 14;
+fn compile(engine: &Installed, settings: &[&str], module: File, out: File) -> Result<()> {
+    /// What a pipe holds: the compiler says no more, lest it wait for a reader.
+    const LONGEST: u64 = 1 << 16;
     let doing = || format!("cannot run \"{}\"", engine.path.display());
     // The very file that was examined.
     let mut command = Command::new(format!("/proc/self/fd/{}", engine.file.as_raw_fd()));
-    command.arg0(&engine.path).arg("compile").env_clear().stdin(module).stdout(out).stderr(Stdio::piped());
-    let mut child = command.spawn().what(doing)?;
-    let mut said = Vec::new();
-    if let Some(stderr) = child.stderr.take() {
-        stderr.take(LONGEST).read_to_end(&mut said).what(doing)?;
+    command.arg0(&engine.path).arg("compile").args(settings).env_clear();
+    let mut child = command.stdin(module).stdout(out).stderr(Stdio::piped()).spawn().what(doing)?;
+    let process = hull_sys::pidfd::open(child.id() as i32).what(doing)?;
+    // It ended, or it is made to: it runs on a stranger's module, and may be in that one's hands.
+    let ended = hull_sys::pidfd::wait_end(process.as_fd(), Some(PATIENCE));
+    if !matches!(ended, Ok(true)) {
+        let _ = child.kill();
     }
     let status = child.wait().what(doing)?;
+    if !ended.what(doing)? {
+        return Err(Error::new(format!("cannot be compiled within {} seconds", PATIENCE.as_secs())));
+    }
     if status.success() {
         return Ok(());
+    }
+    let mut said = Vec::new();
+    if let Some(stderr) = child.stderr.take() {
+        // What the pipe holds and no more: another process may have come to hold its other end.
+        rustix::io::ioctl_fionbio(&stderr, true).what(doing)?;
+        let _ = stderr.take(LONGEST).read_to_end(&mut said);
     }
     Err(Error::new(match String::from_utf8_lossy(&said).trim() {
         "" => format!("cannot be compiled: the compiler ended with {status}"),

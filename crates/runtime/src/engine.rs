@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use hull_guest::Guest;
@@ -13,6 +13,15 @@ use hull_spec::Spec;
 use hull_sys::sealed;
 
 use crate::{Context as _, Error, Result, Runtime};
+
+/// What runs in a container, for the answer to a process that has to be given what its engine boots with.
+#[derive(Clone, Copy)]
+pub(crate) struct Booted<'a> {
+    pub(crate) guest: &'a dyn Guest,
+    pub(crate) spec: &'a Spec,
+    /// None for a guest without one.
+    pub(crate) engine: Option<&'a Installed>,
+}
 
 /// An engine's executable on this host.
 #[derive(Debug)]
@@ -30,30 +39,29 @@ impl Runtime {
 
     /// Has a process run by the guest's engine, if it has one. The engine needs no right but that of config.json to
     /// bind low ports: it gives what it has to the module by way of WASI alone.
-    pub(crate) fn engage(&self, guest: &dyn Guest, spec: &Spec, plan: &mut ProcessPlan) -> Result<()> {
+    pub(crate) fn engage(&self, guest: &dyn Guest, spec: &Spec, plan: &mut ProcessPlan) -> Result<Option<Installed>> {
         guest.check(spec).map_err(|e| Error::new(e.to_string()))?;
-        let Some(program) = guest.engine() else { return Ok(()) };
+        let Some(program) = guest.engine() else { return Ok(None) };
         let installed = self.installed(guest.name(), program)?;
         let name = CString::new(program).map_err(|_| Error::new("a NUL byte"))?;
-        let file = sealed::read_only(&name, &installed.file.into()).what(|| format!("cannot open \"{program}\""))?;
+        let file = sealed::read_only(&name, installed.file.as_fd()).what(|| format!("cannot open \"{program}\""))?;
         plan.engine = Some(Engine { file, name });
         plan.caps = plan.caps.map(|sets| sets.only(hull_jail::caps::NET_BIND_SERVICE));
         plan.no_new_privs = true;
-        Ok(())
+        Ok(Some(installed))
     }
 
-    /// Answers for an engine's process: the boot message, and the module as code.
-    pub(crate) fn boot(&self, guest: &dyn Guest, spec: &Spec, module: OwnedFd, name: &str, function: &str) -> Result<[OwnedFd; 2]> {
-        let program = guest.engine().ok_or_else(|| Error::new("a process without an engine asked for one"))?;
-        let module = File::from(module);
-        if !module.metadata().what(|| "cannot examine the module")?.is_file() {
-            return Err(Error::new(format!("module \"{name}\": it is no file")));
+    /// Answers for an engine's process: the boot message, and the module, a sealed copy, as code.
+    pub(crate) fn boot(&self, booted: &Booted<'_>, module: OwnedFd, name: &str, function: &str) -> Result<[OwnedFd; 2]> {
+        let engine = booted.engine.ok_or_else(|| Error::new("a process without an engine asked for one"))?;
+        if !sealed::is_sealed(&module).unwrap_or(false) {
+            return Err(Error::new(format!("module \"{name}\": it is no sealed copy")));
         }
-        let installed = self.installed(guest.name(), program)?;
-        let code = self.compiled(&installed, module).map_err(|e| e.during(&format!("module \"{name}\"")))?;
-        let text = guest.message(spec, function);
-        let message = sealed::copy(c"boot", text.as_bytes()).what(|| "cannot write the boot message")?;
-        let code = sealed::read_only(c"code", &code.into()).what(|| "cannot hand out the code")?;
+        let settings = booted.guest.settings(booted.spec);
+        let code = self.compiled(engine, &settings, module.into()).map_err(|e| e.during(&format!("module \"{name}\"")))?;
+        let text = booted.guest.message(booted.spec, function);
+        let message = sealed::data(c"boot", text.as_bytes()).what(|| "cannot write the boot message")?;
+        let code = sealed::read_only(c"code", code.as_fd()).what(|| "cannot hand out the code")?;
         Ok([message, code])
     }
 
@@ -73,11 +81,31 @@ impl Runtime {
                 let problem = "must be a file of root's or the caller's that nobody else can write to, in a directory like that";
                 return Err(Error::new(format!("\"{}\" {problem}", path.display())));
             }
+            if !is_static(&file).what(doing)? {
+                // It would take its libraries from the container.
+                return Err(Error::new(format!("\"{}\" must be a static executable", path.display())));
+            }
             return Ok(Installed { path, file });
         }
         let dirs: Vec<_> = dirs().map(|d| d.display().to_string()).collect();
         Err(Error::new(format!("isolation \"{isolation}\" is not installed: there is no \"{program}\" in {}", dirs.join(", "))))
     }
+}
+
+/// Whether a file is an executable that asks for no interpreter (elf(5), PT_INTERP).
+fn is_static(file: &File) -> std::io::Result<bool> {
+    const INTERPRETER: u32 = 3;
+    const ENTRY: usize = 56;
+    let mut head = [0; 64];
+    file.read_exact_at(&mut head, 0)?;
+    let number = |bytes: &[u8]| bytes.iter().rev().fold(0_u64, |n, b| n << 8 | u64::from(*b));
+    // 64 bits, lowest byte first: all that an engine is built for.
+    if !head.starts_with(b"\x7fELF\x02\x01") || number(&head[54..56]) != ENTRY as u64 {
+        return Ok(false);
+    }
+    let mut table = vec![0; number(&head[56..58]) as usize * ENTRY];
+    file.read_exact_at(&mut table, number(&head[32..40]))?;
+    Ok(!table.chunks(ENTRY).any(|entry| number(&entry[..4]) == u64::from(INTERPRETER)))
 }
 
 /// Where engines are looked for: beside the running program, then where packages put what is no command.

@@ -11,6 +11,7 @@ use hull_spec::{Process, Spec};
 use hull_sys::clone::{self, Side, flags};
 
 use crate::child::{Answers, Conversation};
+use crate::engine::Booted;
 use crate::create::one_thread;
 use crate::documents::deliver;
 use crate::state::{Dir, State, Status};
@@ -87,7 +88,7 @@ impl Runtime {
             .map_err(|_| Error::new("container id: has a NUL byte"))?;
         plan.debug = self.verbose;
         let guest = hull_guest::find(&state.isolation).map_err(|e| Error::new(e.to_string()))?;
-        self.engage(guest, &spec, &mut plan)?;
+        let engine = self.engage(guest, &spec, &mut plan)?;
         for entry in extra {
             plan.env.push(std::ffi::CString::new(entry).map_err(|_| Error::new("LISTEN_FDNAMES has a NUL byte"))?);
         }
@@ -147,7 +148,7 @@ impl Runtime {
         };
         drop(theirs);
         let mut talk = Conversation::new(child, Sync::new(ours), state.namespaces & flags::NEWPID != 0);
-        let ready = self.make_ready(&mut talk, options, ahead, guest, &spec, &|pid, fd| {
+        let ready = self.make_ready(&mut talk, options, ahead, Booted { guest, spec: &spec, engine: engine.as_ref() }, &|pid, fd| {
             deliver(&state, &spec, pid, "running", fd)
         });
         if let Err(e) = ready {
@@ -169,13 +170,12 @@ impl Runtime {
         talk: &mut Conversation,
         options: &ExecOptions,
         ahead: bool,
-        guest: &dyn hull_guest::Guest,
-        spec: &Spec,
+        booted: Booted<'_>,
         deliver: &dyn Fn(i32, &OwnedFd) -> Result<()>,
     ) -> Result<()> {
         let hooks = |_| Ok(());
         if !ahead {
-            talk.until_ready(&Answers { runtime: self, guest, spec, plan: None, idmaps: &[], hooks: &hooks })?;
+            talk.until_ready(&Answers { runtime: self, booted, plan: None, idmaps: &[], hooks: &hooks })?;
         }
         let pid = talk.child.pid;
         if let Some(socket) = &options.console_socket
@@ -200,7 +200,7 @@ impl Runtime {
             Err(_) if ahead => {}
             other => other?,
         }
-        talk.until_exec(self, spec, &|fd| deliver(pid, fd))
+        talk.until_exec(self, booted.spec, &|fd| deliver(pid, fd))
     }
 }
 

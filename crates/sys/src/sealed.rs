@@ -6,7 +6,7 @@
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 
@@ -26,14 +26,35 @@ pub fn view(path: &CStr) -> io::Result<OwnedFd> {
     Ok(tree)
 }
 
-/// A copy in memory that nobody can change, named `name` for whoever looks.
+/// A copy in memory that nobody can change and that can be executed, named `name` for whoever looks.
 ///
 /// # Errors
 /// ENOMEM and the like.
-pub fn copy(name: &CStr, mut from: impl io::Read) -> io::Result<OwnedFd> {
+pub fn copy(name: &CStr, from: impl io::Read) -> io::Result<OwnedFd> {
+    // Where vm.memfd_noexec is 1, only a file made for it can be executed.
+    copy_as(name, MemfdFlags::EXEC, from)
+}
+
+/// The like of [`copy`] for what is no program.
+///
+/// # Errors
+/// ENOMEM and the like; EFBIG where RLIMIT_FSIZE is below its size.
+pub fn data(name: &CStr, from: impl io::Read) -> io::Result<OwnedFd> {
+    copy_as(name, MemfdFlags::NOEXEC_SEAL, from)
+}
+
+/// Whether nobody can change what `file` holds: neither its contents nor its size.
+///
+/// # Errors
+/// EINVAL for what can't be sealed.
+pub fn is_sealed(file: &OwnedFd) -> io::Result<bool> {
+    Ok(rustix::fs::fcntl_get_seals(file)?.contains(SEALS))
+}
+
+fn copy_as(name: &CStr, kind: MemfdFlags, mut from: impl io::Read) -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    // Where vm.memfd_noexec is 1, only a file made for it can be executed; before Linux 6.3 there is no such flag.
-    let memory = match rustix::fs::memfd_create(name, flags | MemfdFlags::EXEC) {
+    // Before Linux 6.3 there are no kinds.
+    let memory = match rustix::fs::memfd_create(name, flags | kind) {
         Err(rustix::io::Errno::INVAL) => rustix::fs::memfd_create(name, flags)?,
         other => other?,
     };
@@ -49,13 +70,13 @@ pub fn copy(name: &CStr, mut from: impl io::Read) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// Those of open(2); ENOENT without /proc.
-pub fn read_only(name: &CStr, file: &OwnedFd) -> io::Result<OwnedFd> {
+pub fn read_only(name: &CStr, file: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let path = std::ffi::CString::new(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
     match view(&path) {
         Ok(tree) => {
             let again = format!("/proc/self/fd/{}", tree.as_raw_fd());
             Ok(rustix::fs::open(again, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
         }
-        Err(_) => copy(name, File::from(file.try_clone()?)),
+        Err(_) => copy(name, File::from(file.try_clone_to_owned()?)),
     }
 }

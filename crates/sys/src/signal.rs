@@ -40,24 +40,33 @@ pub fn end_on_request() {
     }
 }
 
-/// While it lives, writing to a pipe that nobody reads is an error and no signal. For a process with one thread.
+/// While it lives, a signal is ignored: what would have brought it is an error and no more. For a process with one
+/// thread.
 #[derive(Debug)]
-pub struct NoPipeSignal(libc::sighandler_t);
+pub struct Ignored(i32, libc::sighandler_t);
 
-impl NoPipeSignal {
-    /// Ignores SIGPIPE from now on.
-    #[expect(clippy::new_without_default, reason = "it changes how the process takes a signal")]
-    pub fn new() -> NoPipeSignal {
+impl Ignored {
+    /// SIGPIPE: writing to a pipe that nobody reads.
+    pub fn pipe() -> Ignored {
+        Ignored::new(libc::SIGPIPE)
+    }
+
+    /// SIGXFSZ: writing more than RLIMIT_FSIZE.
+    pub fn file_size() -> Ignored {
+        Ignored::new(libc::SIGXFSZ)
+    }
+
+    fn new(signal: i32) -> Ignored {
         // SAFETY: SIG_IGN runs no code of ours.
-        NoPipeSignal(unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) })
+        Ignored(signal, unsafe { libc::signal(signal, libc::SIG_IGN) })
     }
 }
 
-impl Drop for NoPipeSignal {
+impl Drop for Ignored {
     fn drop(&mut self) {
-        if self.0 != libc::SIG_ERR {
+        if self.1 != libc::SIG_ERR {
             // SAFETY: this is what was in force before.
-            unsafe { libc::signal(libc::SIGPIPE, self.0) };
+            unsafe { libc::signal(self.0, self.1) };
         }
     }
 }
@@ -69,12 +78,14 @@ pub fn block_all() {
     unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const full, std::ptr::null_mut()) };
 }
 
-/// The signals by which others ask a process to end, kept from ending it and waited for.
+/// The signals by which others ask a process to end, and the kernel at the end of its CPU time (which would not end the
+/// first process of a PID namespace), kept from ending it and waited for.
 #[derive(Debug)]
 pub struct Waiter(());
 
 impl Waiter {
-    const SIGNALS: [i32; 6] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGUSR1, libc::SIGUSR2];
+    const SIGNALS: [i32; 7] =
+        [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGUSR1, libc::SIGUSR2, libc::SIGXCPU];
 
     fn set() -> libc::sigset_t {
         let mut set = set_of(false);

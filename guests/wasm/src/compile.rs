@@ -4,29 +4,34 @@
 //! and every system call but those that memory and the output need. An import that nothing provides is an error here,
 //! by its name, so that such a container is refused when it is created.
 
+use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
 
 use wasmtime::component::Component;
 use wasmtime::{Engine, Module, Result};
 
 /// Compiles. The result is an exit code; what is wrong with the module is said on standard error.
-pub(crate) fn main() -> i32 {
-    match compile() {
+pub(crate) fn main(settings: impl Iterator<Item = OsString>) -> i32 {
+    match compile(settings.collect()) {
         Ok(()) => 0,
         Err(e) => {
-            eprintln!("{e:#}");
+            /// Hull reads no more than a pipe holds, and only once this process has ended.
+            const LONGEST: usize = 1 << 14;
+            let text = format!("{e:#}");
+            eprintln!("{}", &text[..text.floor_char_boundary(LONGEST)]);
             1
         }
     }
 }
 
-fn compile() -> Result<()> {
+fn compile(settings: Vec<OsString>) -> Result<()> {
     // What hull's own caller left open is nothing that a module may reach, should it get this process in its hands.
     // SAFETY: nothing here has opened a descriptor yet.
     unsafe { hull_sys::fs::close_all_but(3, &mut [])? };
     let mut input = Vec::new();
     std::io::stdin().read_to_end(&mut input)?;
-    let engine = crate::engine::engine()?;
+    let counted = settings.iter().any(|s| s == hull_guest::wasm::COUNTED);
+    let engine = crate::engine::engine(counted)?;
     crate::confine::give_up_rights()?;
     crate::confine::compiler()?;
     let bytes = wat::parse_bytes(&input).map_err(|e| wasmtime::Error::msg(e.to_string()))?;
@@ -49,6 +54,6 @@ fn module(engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>> {
 
 fn component(engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>> {
     let component = Component::from_binary(engine, bytes)?;
-    crate::host::component_linker(engine)?.instantiate_pre(&component)?;
+    crate::host::component_linker(engine, &component)?.instantiate_pre(&component)?;
     component.serialize()
 }

@@ -17,9 +17,9 @@ const COMPILER: &[&str] = &[
 
 /// What WASI is made of, for a module that is loaded.
 const RUNNER: &[&str] = &[
-    // Descriptors and their contents.
+    // Descriptors and their contents; ioctl is below.
     "read write readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 close close_range dup dup3 fcntl lseek",
-    "fsync fdatasync fadvise64 fallocate ftruncate pipe2 ioctl copy_file_range sendfile",
+    "fsync fdatasync fadvise64 fallocate ftruncate pipe2 copy_file_range sendfile",
     // Names and attributes of files.
     "openat openat2 fstat newfstatat statx getdents64 getcwd readlink readlinkat unlinkat renameat renameat2 mkdirat",
     "linkat symlinkat utimensat faccessat faccessat2 fstatfs fchmod",
@@ -31,13 +31,23 @@ const RUNNER: &[&str] = &[
     "recvmsg recvmmsg socketpair",
     // Memory that holds no code; mmap and mprotect are below.
     "munmap mremap madvise brk membarrier",
-    // Threads and signals; clone is below.
+    // Threads and signals; clone, prctl and prlimit64 are below.
     "set_robust_list rseq sched_getaffinity getpid gettid getuid geteuid getgid getegid exit exit_group tgkill",
-    "rt_sigaction rt_sigprocmask rt_sigreturn rt_sigtimedwait sigaltstack prctl getrandom uname prlimit64",
+    "rt_sigaction rt_sigprocmask rt_sigreturn rt_sigtimedwait sigaltstack getrandom uname",
 ];
 
-/// AF_UNIX, AF_INET, AF_INET6; and AF_NETLINK, by which the C library learns of its addresses.
-const FAMILIES: [u64; 4] = [1, 2, 10, 16];
+/// AF_UNIX, AF_INET, AF_INET6.
+const FAMILIES: [u64; 3] = [1, 2, 10];
+
+/// AF_NETLINK, by which the C library learns of its addresses, from NETLINK_ROUTE.
+const NETLINK: u64 = 16;
+const ROUTE: u64 = 0;
+
+/// TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO: what tells a terminal, and how sockets are used.
+const IOCTLS: [u64; 4] = [0x5401, 0x5413, 0x541b, 0x5421];
+
+/// PR_SET_NAME, and PR_SET_VMA, by which the C library names its memory.
+const PRCTLS: [u64; 2] = [15, 0x5356_4d41];
 
 const PROT_EXEC: u64 = 4;
 const ENOSYS: u32 = 38;
@@ -49,22 +59,32 @@ const CLONE_THREAD: u64 = 0x1_0000;
 /// Becomes nobody, where it is root, with bounds to what a module made for that can cost.
 ///
 /// # Errors
-/// Those of setuid(2) and setrlimit(2).
+/// Those of setuid(2), capset(2) and setrlimit(2).
 pub(crate) fn give_up_rights() -> Result<()> {
     use rustix::process::{Resource, Rlimit, setrlimit};
     const NOBODY: u32 = 65534;
     // A large module takes seconds and hundreds of megabytes.
-    for (resource, most) in [(Resource::Cpu, 300), (Resource::As, 8 << 30), (Resource::Fsize, 1 << 29), (Resource::Core, 0)] {
+    for (resource, most) in [(Resource::Cpu, 300), (Resource::As, 4 << 30), (Resource::Fsize, 1 << 29), (Resource::Core, 0)] {
         let limit = rustix::process::getrlimit(resource);
         let lower = |old: Option<u64>| Some(old.map_or(most, |old| old.min(most)));
         setrlimit(resource, Rlimit { current: lower(limit.current), maximum: lower(limit.maximum) })?;
     }
+    // Whoever starts a container that was compiled already goes first.
+    rustix::process::setpriority_process(None, 10)?;
     if rustix::process::geteuid().is_root() {
-        // In a user namespace without that id there is no other user to become.
-        let _ = hull_sys::creds::setgroups(&[]);
-        let _ = hull_sys::creds::setgid(NOBODY);
-        let _ = hull_sys::creds::setuid(NOBODY);
+        // In a user namespace without that id there is no other user to become, and there may be no word in its groups.
+        let unless = |errno: i32, done: std::io::Result<()>| match done {
+            Err(e) if e.raw_os_error() != Some(errno) => Err(e),
+            _ => Ok(()),
+        };
+        const EPERM: i32 = 1;
+        const EINVAL: i32 = 22;
+        unless(EPERM, hull_sys::creds::setgroups(&[]))?;
+        unless(EINVAL, hull_sys::creds::setgid(NOBODY))?;
+        unless(EINVAL, hull_sys::creds::setuid(NOBODY))?;
     }
+    hull_sys::creds::clear_ambient()?;
+    hull_sys::creds::capset(Default::default())?;
     // Nobody waits for the code once hull is gone. The change of user would undo it.
     hull_sys::prctl::set_parent_death_signal(9)?;
     Ok(())
@@ -91,9 +111,13 @@ pub(crate) fn runner() -> Result<()> {
         // clone; and without memfd_create wasmtime copies what it would share.
         SeccompRule { names: vec!["clone3".into(), "memfd_create".into()], action: SeccompAction::Errno, errno_ret: Some(ENOSYS), args: Vec::new() },
     ];
-    for family in FAMILIES {
-        rules.push(allow("socket", vec![SeccompArg { index: 0, value: family, value_two: 0, op: SeccompOp::Eq }]));
-    }
+    let is = |index, value| SeccompArg { index, value, value_two: 0, op: SeccompOp::Eq };
+    rules.extend(FAMILIES.map(|family| allow("socket", vec![is(0, family)])));
+    rules.push(allow("socket", vec![is(0, NETLINK), is(2, ROUTE)]));
+    rules.extend(IOCTLS.map(|request| allow("ioctl", vec![is(1, request)])));
+    rules.extend(PRCTLS.map(|option| allow("prctl", vec![is(0, option)])));
+    // To ask for a limit of its own, and not to set one.
+    rules.push(allow("prlimit64", vec![is(0, 0), is(2, 0)]));
     load(RUNNER, rules, SeccompAction::Errno)
 }
 
@@ -152,8 +176,29 @@ mod tests {
     }
 
     #[test]
+    fn a_runner_changes_no_limit_and_no_terminal_and_listens_to_no_kernel() {
+        use rustix::net::{AddressFamily, SocketFlags, SocketType, netlink, socket_with};
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let denied = Err(rustix::io::Errno::PERM);
+        assert_eq!(confined(|| setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })), denied);
+        assert!(confined(|| getrlimit(Resource::Stack).current != Some(0)));
+        let socket = |family, kind, protocol| {
+            confined(move || socket_with(family, kind, SocketFlags::CLOEXEC, protocol).map(drop))
+        };
+        assert_eq!(socket(AddressFamily::NETLINK, SocketType::RAW, Some(netlink::KOBJECT_UEVENT)), denied);
+        assert_eq!(socket(AddressFamily::PACKET, SocketType::RAW, None), denied);
+        assert_eq!(socket(AddressFamily::NETLINK, SocketType::RAW, Some(netlink::ROUTE)), Ok(()));
+        assert_eq!(socket(AddressFamily::INET, SocketType::STREAM, None), Ok(()));
+        assert_eq!(confined(|| hull_sys::prctl::set_dumpable(true).map_err(|e| e.raw_os_error())), Err(Some(1)));
+        let terminal = || rustix::termios::tcgetattr(std::io::stdin()).map(drop);
+        // What it may ask for is answered by the file, as before.
+        assert_eq!(confined(terminal), terminal());
+        assert_eq!(confined(|| rustix::termios::tcflush(std::io::stdin(), rustix::termios::QueueSelector::IFlush)), denied);
+    }
+
+    #[test]
     fn a_runner_maps_nothing_executable() {
-        let engine = crate::engine::engine().unwrap();
+        let engine = crate::engine::engine(false).unwrap();
         let bytes = wat::parse_str("(module (func (export \"f\")))").unwrap();
         assert!(wasmtime::Module::from_binary(&engine, &bytes).is_ok());
         assert!(confined(move || wasmtime::Module::from_binary(&engine, &bytes).is_err()));

@@ -4,6 +4,9 @@
 //! of any container; `run` is executed as the jail's last step, gets that code by descriptor, and never compiles. What
 //! a module can reach is what the jail shows: the root directory, the network namespace, the clocks.
 
+#[cfg(not(target_feature = "crt-static"))]
+compile_error!("hull-wasm must be static: in a container it would take its libraries from there");
+
 mod compile;
 mod confine;
 mod engine;
@@ -18,7 +21,7 @@ fn main() {
     let command = args.next().unwrap_or_default();
     let code = match command.to_str() {
         Some("run") => run::main(args),
-        Some("compile") => compile::main(),
+        Some("compile") => compile::main(args),
         Some("--version") => {
             println!("hull-wasm version {}", env!("CARGO_PKG_VERSION"));
             0

@@ -47,7 +47,7 @@ fn run(mut args: impl Iterator<Item = OsString>) -> Result<i32> {
     message.read_to_string(&mut text)?;
     let boot: BootMessage = serde_json::from_str(&text).map_err(|e| Error::msg(format!("boot message: {e}")))?;
     let args = args.map(|a| a.to_string_lossy().into_owned()).collect();
-    let engine = crate::engine::engine()?;
+    let engine = crate::engine::engine(boot.limits.fuel.is_some())?;
     let workload = Workload::load(&engine, code)?;
     crate::confine::runner()?;
     let signals = crate::signals::watch(&engine, signals)?;
@@ -92,7 +92,7 @@ impl Workload {
 
 async fn run_module(engine: &Engine, module: &wasmtime::Module, boot: &BootMessage, args: Vec<String>) -> Result<()> {
     let linker = host::core_linker(engine)?;
-    let mut store = store(engine, host::Core { wasi: wasi(args)?.build_p1(), limits: host::Limits::new(boot) });
+    let mut store = store(engine, boot, host::Core { wasi: wasi(args)?.build_p1(), limits: host::Limits::new(boot) })?;
     store.limiter(|host| &mut host.limits);
     let instance = linker.instantiate_async(&mut store, module).await?;
     let name = boot.function.as_deref().unwrap_or("_start");
@@ -116,31 +116,36 @@ async fn run_component(
     boot: &BootMessage,
     args: Vec<String>,
 ) -> Result<()> {
-    let linker = host::component_linker(engine)?;
+    let linker = host::component_linker(engine, component)?;
     let state = host::Component { wasi: wasi(args)?.build(), table: ResourceTable::new(), limits: host::Limits::new(boot) };
-    let mut store = store(engine, state);
+    let mut store = store(engine, boot, state)?;
     store.limiter(|host| &mut host.limits);
+    let instance = linker.instantiate_async(&mut store, component).await?;
     if let Some(name) = &boot.function {
-        let instance = linker.instantiate_async(&mut store, component).await?;
         let function = instance.get_typed_func::<(), ()>(&mut store, name.as_str())?;
         return function.call_async(&mut store, ()).await;
     }
-    let command = wasmtime_wasi::p2::bindings::Command::instantiate_async(&mut store, component, &linker).await?;
-    match command.wasi_cli_run().call_run(&mut store).await? {
-        Ok(()) => Ok(()),
-        Err(()) => Err(I32Exit(1).into()),
-    }
+    let done = if let Ok(command) = wasmtime_wasi::p3::bindings::Command::new(&mut store, &instance) {
+        store.run_concurrent(async |store| command.wasi_cli_run().call_run(store).await).await??
+    } else {
+        let command = wasmtime_wasi::p2::bindings::Command::new(&mut store, &instance)?;
+        command.wasi_cli_run().call_run(&mut store).await?
+    };
+    done.map_err(|()| I32Exit(1).into())
 }
 
 fn missing(name: &str) -> Error {
     Error::msg(format!("the module has no function \"{name}\""))
 }
 
-fn store<T: Send + 'static>(engine: &Engine, data: T) -> Store<T> {
+fn store<T: Send + 'static>(engine: &Engine, boot: &BootMessage, data: T) -> Result<Store<T>> {
     let mut store = Store::new(engine, data);
+    if let Some(fuel) = boot.limits.fuel {
+        store.set_fuel(fuel)?;
+    }
     // A signal moves the epoch: the module then gives way to whoever waits for it.
     store.epoch_deadline_async_yield_and_update(1);
-    store
+    Ok(store)
 }
 
 /// What the module gets of the process: all that the jail left it.

@@ -24,6 +24,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(text, "a module may be text"),
     case!(function, "#function calls that function"),
     case!(component, "a component runs, and its result is the exit code"),
+    case!(component_async, "a component of WASI 0.3 runs, and waits without blocking"),
     case!(files, "files are those of the container: read, written, listed"),
     case!(mounts, "mounts are seen, and a read-only one stays read-only"),
     case!(no_escape, "no link and no .. leads out of the container's root"),
@@ -47,13 +48,13 @@ pub(crate) const CASES: &[Case] = &[
     case!(user, "the engine is the user of config.json"),
     case!(user_namespace, "in a user namespace too"),
     case!(cached, "a module is compiled once, and again when it changes"),
-    case!(cache_guarded, "code that others could have written is refused"),
+    case!(cache_guarded, "code that others could have written is not run, but made anew"),
     case!(cache_without_exec, "code may lie where nothing is to be executed, as /run is mounted"),
     case!(cache_of_another, "a directory of code that others can write to is refused"),
     case!(cache_bounded, "what code takes is bounded: the least recently used goes, even while it runs"),
     case!(compiler_is_jailed, "the compiler is nobody, without rights and descriptors, under a filter"),
     case!(called_by_relative_name, "the engine is found where hull was called by a relative name, and nowhere else"),
-    case!(compiled_at_once, "of several hulls that compile one module at a time all run it, and nothing else is left"),
+    case!(compiled_at_once, "of several hulls that want one module one compiles it, and all run it"),
     case!(too_large, "a file larger than any module is refused, and soon"),
     case!(rootless, "an ordinary user runs a module"),
     case!(do_, "do runs a module of the host without a bundle"),
@@ -61,7 +62,7 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 /// Skips where there is no engine, or no compiler that made the probe.
-fn module(ctx: &Ctx) -> Result<Bundle<'_>, Stop> {
+pub(super) fn module(ctx: &Ctx) -> Result<Bundle<'_>, Stop> {
     engine(ctx)?;
     if !ctx.base.join("bin/probe.wasm").exists() {
         skip!("no clang for wasm32-wasi");
@@ -147,7 +148,7 @@ fn compat_smart(ctx: &Ctx) -> Done {
 }
 
 /// A module as text, in the root file system.
-fn write(b: &Bundle<'_>, name: &str, text: &str) -> Done {
+pub(super) fn write(b: &Bundle<'_>, name: &str, text: &str) -> Done {
     Ok(fs::write(b.rootfs().join(name), text)?)
 }
 
@@ -179,6 +180,30 @@ fn component(ctx: &Ctx) -> Done {
                 (export \"wasi:cli/run@0.2.0\" (instance $run)))"
         );
         write(&b, "app.wat", &text)?;
+        b.run()?.code(code)?;
+    }
+    Ok(())
+}
+
+fn component_async(ctx: &Ctx) -> Done {
+    // Waits for 0.3 s by an asynchronous import; its result tells whether the clock agrees.
+    let text = r#"(component
+        (import "wasi:clocks/monotonic-clock@0.3.0" (instance $c
+            (export "now" (func (result u64))) (export "wait-for" (func async (param "how-long" u64)))))
+        (alias export $c "now" (func $now)) (alias export $c "wait-for" (func $wait))
+        (core func $core-now (canon lower (func $now))) (core func $core-wait (canon lower (func $wait)))
+        (core module $m
+            (import "c" "now" (func $now (result i64))) (import "c" "wait" (func $wait (param i64)))
+            (func (export "run") (result i32) (local $t i64)
+                (local.set $t (call $now)) (call $wait (i64.const 300000000))
+                (i64.lt_u (i64.sub (call $now) (local.get $t)) (i64.const LEAST))))
+        (core instance $i (instantiate $m
+            (with "c" (instance (export "now" (func $core-now)) (export "wait" (func $core-wait))))))
+        (type $t (func async (result (result)))) (func $run (type $t) (canon lift (core func $i "run")))
+        (instance $run (export "run" (func $run))) (export "wasi:cli/run@0.3.0" (instance $run)))"#;
+    for (least, code) in [("300000000", 0), ("300000000000", 1)] {
+        let b = module(ctx)?.args(&["/app.wat"]);
+        write(&b, "app.wat", &text.replace("LEAST", least))?;
         b.run()?.code(code)?;
     }
     Ok(())
@@ -489,7 +514,10 @@ fn user_namespace(ctx: &Ctx) -> Done {
 fn kept(ctx: &Ctx) -> Vec<(String, std::time::SystemTime)> {
     let dir = ctx.root.join("@code");
     let files = fs::read_dir(dir).map(|d| d.flatten().collect::<Vec<_>>()).unwrap_or_default();
-    files.iter().map(|f| (f.file_name().to_string_lossy().into_owned(), f.metadata().unwrap().modified().unwrap())).collect()
+    // Beside it are files to wait for a turn by.
+    let code = |name: &str| name.len() == 64 && name.bytes().all(|b| b.is_ascii_hexdigit());
+    let files = files.iter().filter(|f| f.file_name().to_str().is_some_and(code));
+    files.map(|f| (f.file_name().to_string_lossy().into_owned(), f.metadata().unwrap().modified().unwrap())).collect()
 }
 
 /// A module that ends with this code.
@@ -532,11 +560,26 @@ fn cache_guarded(ctx: &Ctx) -> Done {
     let file = ctx.root.join("@code").join(&name);
     let dir = fs::metadata(ctx.root.join("@code"))?.permissions().mode();
     same!(dir & 0o7777, 0o700, "mode of the directory");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o666))?;
-    probe(module(ctx)?, &["exit", "0"]).run()?.fails()?.names(&[&name])?;
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o400))?;
-    crate::ctx::chown(&file, 1000);
-    probe(module(ctx)?, &["exit", "0"]).run()?.fails()?.names(&[&name])?;
+    let right = fs::read(&file)?;
+    let bad: &[&dyn Fn() -> Done] = &[
+        &|| Ok(fs::set_permissions(&file, fs::Permissions::from_mode(0o666))?),
+        &|| {
+            crate::ctx::chown(&file, 1000);
+            Ok(())
+        },
+        &|| Ok(fs::hard_link(&file, ctx.host_dir("elsewhere").join("code"))?),
+        &|| Ok(fs::remove_file(&file).and_then(|()| symlink("/etc/passwd", &file))?),
+    ];
+    for make_bad in bad {
+        // What others could have written fails where it is run, or does what they want.
+        fs::remove_file(&file)?;
+        fs::write(&file, "bad")?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o400))?;
+        make_bad()?;
+        probe(module(ctx)?, &["exit", "0"]).run()?.ok()?;
+        check!(fs::symlink_metadata(&file)?.is_file() && fs::read(&file)? == right, "it was not made anew");
+        same!(fs::metadata(&file)?.permissions().mode() & 0o7777, 0o400, "mode of the code");
+    }
     Ok(())
 }
 
@@ -576,15 +619,16 @@ fn cache_bounded(ctx: &Ctx) -> Done {
         let by = Duration::from_secs(seconds.unsigned_abs());
         Ok(file.set_modified(if seconds < 0 { now - by } else { now + by })?)
     };
-    age("old", 900 << 20, -1000)?;
-    age("new", 300 << 20, 1000)?;
+    let (old, new, more) = ("0".repeat(64), "1".repeat(64), "2".repeat(64));
+    age(&old, 900 << 20, -1000)?;
+    age(&new, 300 << 20, 1000)?;
     let b = module(ctx)?.args(&["/app.wat"]);
     write(&b, "app.wat", "(module (memory (export \"memory\") 1) (func (export \"_start\")))")?;
     b.run()?.ok()?;
     let names: Vec<_> = kept(ctx).into_iter().map(|k| k.0).collect();
-    check!(!names.contains(&"old".to_owned()) && names.contains(&"new".to_owned()), "{names:?}");
+    check!(!names.contains(&old) && names.contains(&new), "{names:?}");
     check!(names.contains(&used) && names.len() == 3, "{names:?}");
-    age("more", 900 << 20, 1000)?;
+    age(&more, 900 << 20, 1000)?;
     let b = module(ctx)?.args(&["/app.wat"]);
     write(&b, "app.wat", "(module (memory (export \"memory\") 2) (func (export \"_start\")))")?;
     b.run()?.ok()?;
@@ -593,12 +637,16 @@ fn cache_bounded(ctx: &Ctx) -> Done {
     Ok(())
 }
 
+/// A module that takes a while to compile.
+fn large() -> String {
+    let functions = "(func (param i64) (result i64) (i64.mul (local.get 0) (i64.add (local.get 0) (i64.const 3))))".repeat(60_000);
+    format!("(module (memory (export \"memory\") 1) (func (export \"_start\")) {functions})")
+}
+
 fn compiler_is_jailed(ctx: &Ctx) -> Done {
     use std::os::fd::AsFd;
     let b = module(ctx)?.args(&["/app.wat"]);
-    // Enough to take a while.
-    let functions = "(func (param i64) (result i64) (i64.mul (local.get 0) (i64.add (local.get 0) (i64.const 3))))".repeat(60_000);
-    write(&b, "app.wat", &format!("(module (memory (export \"memory\") 1) (func (export \"_start\")) {functions})"))?;
+    write(&b, "app.wat", &large())?;
     let leak: std::os::fd::OwnedFd = fs::File::open("/etc/passwd")?.into();
     let running = b.call("run").fd(7, leak.as_fd().try_clone_to_owned()?).spawn()?;
     let mut seen = None;
@@ -637,15 +685,24 @@ fn called_by_relative_name(ctx: &Ctx) -> Done {
 }
 
 fn compiled_at_once(ctx: &Ctx) -> Done {
-    let running = (0..6)
-        .map(|n| {
-            let b = probe(module(ctx)?, &["exit", &n.to_string()]);
-            Ok((n, b.spawn()?))
-        })
-        .collect::<Result<Vec<_>, Stop>>()?;
-    for (n, (_, running)) in running {
-        running.wait()?.code(n)?;
+    let mut running = Vec::new();
+    for _ in 0..4 {
+        let b = module(ctx)?.args(&["/app.wat"]);
+        write(&b, "app.wat", &large())?;
+        running.push(b.spawn()?);
     }
+    let mut compilers = std::collections::BTreeSet::new();
+    host::wait_for("the end of all", 60, || {
+        for (_, running) in &running {
+            let all = host::descendants(running.pid()).into_iter();
+            compilers.extend(all.filter_map(|(pid, _)| fs::read(format!("/proc/{pid}/cmdline")).ok()?.ends_with(b"compile\0").then_some(pid)));
+        }
+        !kept(ctx).is_empty()
+    })?;
+    for (_container, running) in running {
+        running.wait()?.ok()?;
+    }
+    same!(compilers.len(), 1, "compilers");
     same!(kept(ctx).len(), 1, "files of code");
     Ok(())
 }
@@ -657,6 +714,11 @@ fn too_large(ctx: &Ctx) -> Done {
     let begun = Instant::now();
     b.try_create()?.fails()?.names(&["/app.wasm"])?;
     check!(begun.elapsed() < Duration::from_secs(20), "it took {:?}", begun.elapsed());
+    b.nothing_left()?;
+    // Its copy is a file that the process makes.
+    let limit = json!([{"type": "RLIMIT_FSIZE", "soft": 100, "hard": 100}]);
+    let b = probe(module(ctx)?, &["exit", "0"]).set("/process/rlimits", limit);
+    b.try_create()?.fails()?.names(&[PROBE, "RLIMIT_FSIZE"])?;
     b.nothing_left()
 }
 
