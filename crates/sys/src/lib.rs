@@ -14,6 +14,7 @@ pub mod errno;
 pub mod exec;
 pub mod fs;
 pub mod key;
+pub mod memory;
 pub mod mount;
 pub mod mountinfo;
 pub mod net;

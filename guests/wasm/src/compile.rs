@@ -10,6 +10,8 @@ use std::io::{Read as _, Write as _};
 use wasmtime::component::Component;
 use wasmtime::{Engine, Module, Result};
 
+use crate::engine::Kind;
+
 /// Compiles. The result is an exit code; what is wrong with the module is said on standard error.
 pub(crate) fn main(settings: impl Iterator<Item = OsString>) -> i32 {
     match compile(settings.collect()) {
@@ -31,7 +33,7 @@ fn compile(settings: Vec<OsString>) -> Result<()> {
     let mut input = Vec::new();
     std::io::stdin().read_to_end(&mut input)?;
     let counted = settings.iter().any(|s| s == hull_guest::wasm::COUNTED);
-    let engine = crate::engine::engine(counted)?;
+    let engine = crate::engine::engine(Kind { counted, interrupted: false })?;
     crate::confine::give_up_rights()?;
     crate::confine::compiler()?;
     let bytes = wat::parse_bytes(&input).map_err(|e| wasmtime::Error::msg(e.to_string()))?;

@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_runner_maps_nothing_executable() {
-        let engine = crate::engine::engine(false).unwrap();
+        let engine = crate::engine::engine(Default::default()).unwrap();
         let bytes = wat::parse_str("(module (func (export \"f\")))").unwrap();
         assert!(wasmtime::Module::from_binary(&engine, &bytes).is_ok());
         assert!(confined(move || wasmtime::Module::from_binary(&engine, &bytes).is_err()));

@@ -6,14 +6,15 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{Read as _, Seek as _};
-use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+use std::io::Read as _;
+use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd, RawFd};
 
 use hull_guest::wasm::BootMessage;
 use wasmtime::component::ResourceTable;
-use wasmtime::{Engine, Error, Result, Store, Trap};
+use wasmtime::{Engine, Error, Precompiled, Result, Store, Trap};
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtxBuilder};
 
+use crate::engine::Kind;
 use crate::host;
 
 /// What `wasmtime run` ends with where a module traps: 128 and SIGABRT.
@@ -47,18 +48,12 @@ fn run(mut args: impl Iterator<Item = OsString>) -> Result<i32> {
     message.read_to_string(&mut text)?;
     let boot: BootMessage = serde_json::from_str(&text).map_err(|e| Error::msg(format!("boot message: {e}")))?;
     let args = args.map(|a| a.to_string_lossy().into_owned()).collect();
-    let engine = crate::engine::engine(boot.limits.fuel.is_some())?;
+    let engine = crate::engine::engine(Kind { counted: boot.limits.fuel.is_some(), interrupted: false })?;
     let workload = Workload::load(&engine, code)?;
     crate::confine::runner()?;
-    let signals = crate::signals::watch(&engine, signals)?;
+    crate::signals::end_on(signals)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().thread_stack_size(1 << 20).build()?;
-    runtime.block_on(async {
-        tokio::select! {
-            biased;
-            signal = signals => Ok(128 + signal.unwrap_or(0)),
-            done = workload.run(&engine, &boot, args) => done.map(|()| 0),
-        }
-    })
+    runtime.block_on(workload.run(&engine, &boot, args)).map(|()| 0)
 }
 
 /// Code that is mapped and not yet running.
@@ -68,18 +63,19 @@ enum Workload {
 }
 
 impl Workload {
-    fn load(engine: &Engine, mut code: File) -> Result<Workload> {
-        let again = code.try_clone()?;
+    fn load(engine: &Engine, code: File) -> Result<Workload> {
+        let bytes = hull_sys::memory::map(code.as_fd())?;
+        // SAFETY: nobody writes to the file.
+        let kind = Engine::detect_precompiled(unsafe { bytes.as_ref() });
         // SAFETY: hull made the code, in a directory that no container sees, and handed it over by a descriptor that
-        // nobody can write to. Code of another kind is refused.
-        if let Ok(module) = unsafe { wasmtime::Module::deserialize_open_file(engine, again) } {
-            return Ok(Workload::Module(module));
+        // nobody can write to. Code of another configuration is refused.
+        unsafe {
+            match kind {
+                // By its file, from which memories begin as private mappings.
+                Some(Precompiled::Module) => wasmtime::Module::deserialize_open_file(engine, code).map(Workload::Module),
+                _ => wasmtime::component::Component::deserialize_raw(engine, bytes).map(Workload::Component),
+            }
         }
-        let mut bytes = Vec::new();
-        code.rewind()?;
-        code.read_to_end(&mut bytes)?;
-        // SAFETY: as above.
-        unsafe { wasmtime::component::Component::deserialize(engine, bytes).map(Workload::Component) }
     }
 
     async fn run(self, engine: &Engine, boot: &BootMessage, args: Vec<String>) -> Result<()> {
@@ -143,8 +139,6 @@ fn store<T: Send + 'static>(engine: &Engine, boot: &BootMessage, data: T) -> Res
     if let Some(fuel) = boot.limits.fuel {
         store.set_fuel(fuel)?;
     }
-    // A signal moves the epoch: the module then gives way to whoever waits for it.
-    store.epoch_deadline_async_yield_and_update(1);
     Ok(store)
 }
 
