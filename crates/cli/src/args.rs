@@ -584,7 +584,7 @@ pub(crate) struct Features {}
 #[command(after_help = "The program sees the host's files read-only under a layer of memory: writes work and vanish. It \
     has the default seccomp list, the usual container capabilities but CAP_MKNOD, and no device nodes but the default ones.")]
 pub(crate) struct Do {
-    /// Program and its arguments
+    /// Program and its arguments; with --isolation wasm, a module, or oci:DIR[:NAME] for an artifact in an OCI layout
     #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     pub(crate) command: Vec<OsString>,
 

@@ -11,6 +11,7 @@ mod doctor;
 mod exec;
 mod features;
 mod log;
+mod oci;
 mod root;
 mod sandbox;
 mod seal;

@@ -29,7 +29,20 @@ pub(crate) fn run(runtime: &Runtime, c: &args::Do) -> Result<i32> {
         scratch: PathBuf::new(),
         fresh: FRESH.iter().map(PathBuf::from).collect(),
     });
-    let spec = spec(c)?;
+    let args = c.command.iter().map(|a| text("argument", a)).collect::<Result<Vec<_>>>()?;
+    let artifact = match (c.setup.isolation.as_deref(), c.command.split_first()) {
+        (Some("wasm"), Some((program, _))) => crate::oci::load(program, &args[1..]).transpose()?,
+        _ => None,
+    };
+    let (args, env) = match artifact {
+        Some(loaded) => {
+            loaded.warnings.iter().for_each(|w| eprintln!("hull: {}: {w}", args[0]));
+            bundle.module = Some(loaded.module);
+            (loaded.args, loaded.env)
+        }
+        None => (args, Vec::new()),
+    };
+    let spec = spec(c, args, env)?;
     let mut inner = Runtime::new(runtime.root.clone());
     inner.no_cgroups = runtime.no_cgroups;
     inner.rootless = runtime.rootless;
@@ -57,7 +70,7 @@ fn base(c: &args::Do) -> Result<PathBuf> {
     base.canonicalize().what(|| format!("--rootfs: cannot open \"{}\"", base.display()))
 }
 
-fn spec(c: &args::Do) -> Result<Spec> {
+fn spec(c: &args::Do, args: Vec<String>, env: Vec<String>) -> Result<Spec> {
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let user = match &c.user {
         Some(text) => self::user(text)?,
@@ -94,8 +107,8 @@ fn spec(c: &args::Do) -> Result<Spec> {
         process: Some(Process {
             terminal,
             user: User { uid: user.0, gid: user.1, additional_gids: groups, ..User::default() },
-            args: c.command.iter().map(|a| text("argument", a)).collect::<Result<_>>()?,
-            env: environment(c)?,
+            args,
+            env: environment(c, env)?,
             cwd: cwd(c)?,
             capabilities: Some(Capabilities {
                 bounding: caps.clone(),
@@ -163,13 +176,14 @@ fn resources(c: &args::Do) -> Option<Resources> {
     })
 }
 
-/// The caller's environment, with what the options add.
-fn environment(c: &args::Do) -> Result<Vec<String>> {
+/// The caller's environment, with what the program's image and then the options add.
+fn environment(c: &args::Do, image: Vec<String>) -> Result<Vec<String>> {
     let mut env: Vec<String> = std::env::vars_os()
         .filter_map(|(k, v)| Some(format!("{}={}", k.into_string().ok()?, v.into_string().ok()?)))
         // Meant for this process, not for the program in the sandbox.
         .filter(|e| !e.starts_with("LISTEN_") && !e.starts_with("NOTIFY_SOCKET="))
         .collect();
+    env.extend(image);
     for entry in &c.env {
         let entry = text("--env", entry)?;
         if entry.contains('=') {

@@ -16,6 +16,7 @@ use crate::hooks::Surroundings;
 use crate::mounts::Mounter;
 use crate::plan::{About, Plan, RootSource};
 use crate::process::HostProc;
+use crate::program::Engine;
 use crate::root::Root;
 use crate::sync::{Ask, Sync};
 
@@ -69,7 +70,7 @@ impl Init<'_> {
         let kept = self.joins.iter().map(|j| j.1.as_raw_fd()).chain(self.idmaps.iter().map(AsRawFd::as_raw_fd));
         let kept = kept.chain(self.task_files.iter().map(AsRawFd::as_raw_fd));
         let kept = kept.chain(self.gate.iter().map(AsRawFd::as_raw_fd));
-        let kept = kept.chain(plan.process.engine.iter().map(|e| e.file.as_raw_fd()));
+        let kept = kept.chain(plan.process.engine.iter().flat_map(Engine::descriptors));
         let kept = kept.chain([self.sync.as_fd().as_raw_fd()]).chain(hull_sys::fs::passed(plan.process.preserve_fds));
         // The parent's locks, logs and the like are not this process's to hold open until it executes.
         // SAFETY: this process is a copy of its parent and never returns from run().

@@ -10,7 +10,7 @@ use hull_sys::clone::{self, Side, flags};
 use crate::error::{Context as _, Error, Result};
 use crate::caps::SYS_NICE;
 use crate::process::{HostProc, ProcessPlan, Strings};
-use crate::program::Program;
+use crate::program::{Engine, Program};
 use crate::root::Root;
 use crate::sync::{Ask, Sync};
 
@@ -47,7 +47,7 @@ impl Join<'_> {
 
     fn prepare(&mut self) -> Result<(Program, Strings)> {
         let kept = self.task_files.iter().map(AsRawFd::as_raw_fd).chain(self.chroot.iter().map(AsRawFd::as_raw_fd));
-        let kept = kept.chain(self.process.engine.iter().map(|e| e.file.as_raw_fd()));
+        let kept = kept.chain(self.process.engine.iter().flat_map(Engine::descriptors));
         let kept = kept.chain([self.sync.as_fd().as_raw_fd(), self.target.as_raw_fd()]);
         let kept = kept.chain(hull_sys::fs::passed(self.process.preserve_fds));
         // SAFETY: this process is a copy of its parent and never returns from run().

@@ -5,8 +5,8 @@
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
-use std::io::Read as _;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::io::{Read as _, Seek as _};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
@@ -30,6 +30,24 @@ pub struct Engine {
     pub file: OwnedFd,
     /// Its name.
     pub name: CString,
+    /// The module to be run, where it is no file of the container.
+    pub module: Option<GivenModule>,
+}
+
+/// A module that the caller holds. What `process.args` begins with is but its name.
+#[derive(Debug)]
+pub struct GivenModule {
+    /// A sealed copy.
+    pub file: OwnedFd,
+    /// The function that is to be called, if not the usual one.
+    pub function: String,
+}
+
+impl Engine {
+    /// The descriptors that its process needs.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        [self.file.as_raw_fd()].into_iter().chain(self.module.iter().map(|m| m.file.as_raw_fd()))
+    }
 }
 
 /// A program found, to be executed.
@@ -120,6 +138,10 @@ impl ProcessPlan {
         if name.len() > LONGEST {
             return Err(Error::new(format!("process.args[0]: longer than {LONGEST} bytes")));
         }
+        if let Some(module) = self.engine.as_ref().and_then(|e| e.module.as_ref()) {
+            let file = module.file.try_clone().what(|| format!("exec: \"{name}\": cannot open the module"))?;
+            return Ok(Program::Module { file, name, function: module.function.clone() });
+        }
         let mut error = None;
         for (path, function) in [Some((name.as_str(), "")), name.rsplit_once('#')].into_iter().flatten() {
             let search = self.env.iter().rev().find_map(|v| v.to_bytes().strip_prefix(b"PATH=")).unwrap_or_default();
@@ -173,12 +195,17 @@ pub fn is_module(rootfs: &Path, process: &hull_spec::Process) -> bool {
 }
 
 /// Copies a module, so that neither the file system that it lies in nor who may write to it keeps the parent waiting or
-/// changes what it has read. The copy is this process's to pay for.
-fn seal(file: File) -> Result<OwnedFd> {
+/// changes what it has read. The copy is this process's to pay for. What is a sealed copy already is taken as it
+/// is.
+fn seal(mut file: File) -> Result<OwnedFd> {
     let large = || Err(Error::new(format!("is larger than {LARGEST_MODULE} bytes")));
     let doing = || "cannot read it";
     if file.metadata().what(doing)?.len() > LARGEST_MODULE {
         return large();
+    }
+    if hull_sys::sealed::is_sealed(file.as_fd()).unwrap_or(false) {
+        file.rewind().what(doing)?;
+        return Ok(file.into());
     }
     let quiet = hull_sys::signal::Ignored::file_size();
     let copy = hull_sys::sealed::data(c"module", file.take(LARGEST_MODULE + 1));

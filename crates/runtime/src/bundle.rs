@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use hull_jail::overlay::HostOverlay;
 use hull_spec::Spec;
 
-use crate::{Context as _, Error, Result, Runtime};
+use crate::{Context as _, Error, Module, Result, Runtime};
 
 /// Where config.json comes from.
 #[derive(Debug, Clone)]
@@ -39,6 +39,8 @@ pub struct Bundle {
     pub no_new_keyring: bool,
     /// Isolation; `None` leaves it to annotations.
     pub isolation: Option<String>,
+    /// The module that a guest's engine runs, where it is no file of the container.
+    pub module: Option<Module>,
     /// Show the host's tree in place of `root.path`.
     pub overlay: Option<HostOverlay>,
     /// The caller relays the terminal itself.
@@ -60,6 +62,7 @@ impl Bundle {
             no_pivot: false,
             no_new_keyring: false,
             isolation: None,
+            module: None,
             overlay: None,
             foreground: false,
             ends_with_caller: false,

@@ -216,7 +216,7 @@ impl Runtime {
         };
         let mut plan = Plan::new(&spec, process, filter, options, &mut warnings)?;
         warnings.iter().for_each(|w| self.warn(w));
-        let engine = self.engage(guest, &spec, &mut plan.process)?;
+        let engine = self.engage(guest, &spec, &mut plan.process, bundle.module.as_ref())?;
         plan.mounts.retain(|m| !guest.claims().emulated_mounts.contains(&m.kind.as_str()));
         for mount in plan.mounts.iter_mut().filter(|m| m.options.bind && Path::new(&m.source).is_relative()) {
             mount.source = path.join(&mount.source).to_string_lossy().into_owned();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use hull_guest::Guest;
 use hull_jail::process::ProcessPlan;
-use hull_jail::program::Engine;
+use hull_jail::program::{Engine, GivenModule};
 use hull_spec::Spec;
 use hull_sys::sealed;
 
@@ -30,6 +30,32 @@ pub(crate) struct Installed {
     pub(crate) file: File,
 }
 
+/// A module that is no file of the container, such as one of an artifact; `process.args` begins with a name for it.
+#[derive(Debug)]
+pub struct Module {
+    file: OwnedFd,
+    function: String,
+}
+
+impl Module {
+    /// A module with these bytes. The function is called in place of the usual entry point, unless it is empty.
+    ///
+    /// # Errors
+    /// Where reading fails, or there is no memory for it.
+    pub fn new(bytes: impl std::io::Read, function: impl Into<String>) -> Result<Module> {
+        let file = sealed::data(c"module", bytes).map_err(|e| match e.raw_os_error() {
+            Some(_) => Error::of(e, "cannot copy the module"),
+            None => Error::new(e.to_string()),
+        })?;
+        Ok(Module { file, function: function.into() })
+    }
+
+    fn given(&self) -> Result<GivenModule> {
+        let file = self.file.try_clone().what(|| "cannot hand out the module")?;
+        Ok(GivenModule { file, function: self.function.clone() })
+    }
+}
+
 impl Runtime {
     /// Names of the isolations that can be had here: those of this build whose engine, if they need one, is installed.
     pub fn isolations(&self) -> Vec<&'static str> {
@@ -39,13 +65,25 @@ impl Runtime {
 
     /// Has a process run by the guest's engine, if it has one. The engine needs no right but that of config.json to
     /// bind low ports: it gives what it has to the module by way of WASI alone.
-    pub(crate) fn engage(&self, guest: &dyn Guest, spec: &Spec, plan: &mut ProcessPlan) -> Result<Option<Installed>> {
+    pub(crate) fn engage(
+        &self,
+        guest: &dyn Guest,
+        spec: &Spec,
+        plan: &mut ProcessPlan,
+        module: Option<&Module>,
+    ) -> Result<Option<Installed>> {
         guest.check(spec).map_err(|e| Error::new(e.to_string()))?;
-        let Some(program) = guest.engine() else { return Ok(None) };
+        let Some(program) = guest.engine() else {
+            return match module {
+                None => Ok(None),
+                Some(_) => Err(Error::new(format!("isolation \"{}\" runs no module", guest.name()))),
+            };
+        };
         let installed = self.installed(guest.name(), program)?;
+        let module = module.map(Module::given).transpose()?;
         let name = CString::new(program).map_err(|_| Error::new("a NUL byte"))?;
         let file = sealed::read_only(&name, installed.file.as_fd()).what(|| format!("cannot open \"{program}\""))?;
-        plan.engine = Some(Engine { file, name });
+        plan.engine = Some(Engine { file, name, module });
         plan.caps = plan.caps.map(|sets| sets.only(hull_jail::caps::NET_BIND_SERVICE));
         plan.no_new_privs = true;
         Ok(Some(installed))
@@ -54,7 +92,7 @@ impl Runtime {
     /// Answers for an engine's process: the boot message, and the module, a sealed copy, as code.
     pub(crate) fn boot(&self, booted: &Booted<'_>, module: OwnedFd, name: &str, function: &str) -> Result<[OwnedFd; 2]> {
         let engine = booted.engine.ok_or_else(|| Error::new("a process without an engine asked for one"))?;
-        if !sealed::is_sealed(&module).unwrap_or(false) {
+        if !sealed::is_sealed(module.as_fd()).unwrap_or(false) {
             return Err(Error::new(format!("module \"{name}\": it is no sealed copy")));
         }
         let settings = booted.guest.settings(booted.spec);

@@ -88,7 +88,7 @@ impl Runtime {
             .map_err(|_| Error::new("container id: has a NUL byte"))?;
         plan.debug = self.verbose;
         let guest = hull_guest::find(&state.isolation).map_err(|e| Error::new(e.to_string()))?;
-        let engine = self.engage(guest, &spec, &mut plan)?;
+        let engine = self.engage(guest, &spec, &mut plan, None)?;
         for entry in extra {
             plan.env.push(std::ffi::CString::new(entry).map_err(|_| Error::new("LISTEN_FDNAMES has a NUL byte"))?);
         }

@@ -55,6 +55,7 @@ mod state;
 use std::path::PathBuf;
 
 pub use bundle::{Bundle, Source};
+pub use engine::Module;
 pub use exec::ExecOptions;
 pub use hull_jail::error::Context;
 pub use hull_jail::overlay::HostOverlay;

@@ -47,7 +47,7 @@ pub fn data(name: &CStr, from: impl io::Read) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// EINVAL for what can't be sealed.
-pub fn is_sealed(file: &OwnedFd) -> io::Result<bool> {
+pub fn is_sealed(file: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(rustix::fs::fcntl_get_seals(file)?.contains(SEALS))
 }
 

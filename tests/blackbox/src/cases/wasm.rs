@@ -511,7 +511,7 @@ fn user_namespace(ctx: &Ctx) -> Done {
     Ok(())
 }
 
-fn kept(ctx: &Ctx) -> Vec<(String, std::time::SystemTime)> {
+pub(super) fn kept(ctx: &Ctx) -> Vec<(String, std::time::SystemTime)> {
     let dir = ctx.root.join("@code");
     let files = fs::read_dir(dir).map(|d| d.flatten().collect::<Vec<_>>()).unwrap_or_default();
     // Beside it are files to wait for a turn by.
