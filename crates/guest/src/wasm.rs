@@ -1,11 +1,13 @@
 //! What hull tells `hull-wasm`.
 
+mod http;
 mod limits;
 
 use serde::{Deserialize, Serialize};
 
 use hull_spec::{NamespaceKind, Spec};
 
+pub use http::Http;
 pub use limits::Limits;
 
 use crate::{Bearer, Claims, Guest, Refusal};
@@ -29,6 +31,9 @@ pub struct BootMessage {
     /// Limits that annotations set.
     #[serde(default)]
     pub limits: Limits,
+    /// How it is served, where it answers requests.
+    #[serde(default, skip_serializing_if = "Http::is_usual")]
+    pub http: Http,
 }
 
 /// WebAssembly, in an engine in the jail.
@@ -61,11 +66,13 @@ impl Guest for Wasm {
         if let Some(index) = spec.mounts.iter().position(|m| m.options.iter().any(|o| leaks(o))) {
             return refuse(&format!("mounts[{index}].options"), "must not be shared or slave");
         }
-        let ours = |key: &'_ String| key.strip_prefix(PREFIX).is_some_and(|name| !limits::NAMES.contains(&name));
+        let names = [limits::NAMES, http::NAMES].concat();
+        let ours = |key: &'_ String| key.strip_prefix(PREFIX).is_some_and(|name| !names.contains(&name));
         if let Some(key) = spec.annotations.keys().find(|key| ours(key)) {
-            let names = limits::NAMES.join(", ");
+            let names = names.join(", ");
             return Err(Refusal(format!("annotations[\"{key}\"]: unknown; after \"{PREFIX}\" there may be: {names}")));
         }
+        Http::of(spec)?;
         Limits::of(spec).map(drop)
     }
 
@@ -79,6 +86,7 @@ impl Guest for Wasm {
             function: Some(function.to_owned()).filter(|f| !f.is_empty()),
             memory: limit.and_then(|l| u64::try_from(l).ok()).filter(|l| *l > 0),
             limits: Limits::of(spec).unwrap_or_default(),
+            http: Http::of(spec).unwrap_or_default(),
         };
         serde_json::to_string(&message).unwrap_or_default()
     }

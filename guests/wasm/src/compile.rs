@@ -33,10 +33,13 @@ fn compile(settings: Vec<OsString>) -> Result<()> {
     let mut input = Vec::new();
     std::io::stdin().read_to_end(&mut input)?;
     let counted = settings.iter().any(|s| s == hull_guest::wasm::COUNTED);
-    let engine = crate::engine::engine(Kind { counted, interrupted: false })?;
+    // Both are made while what they ask the system may be asked.
+    let [engine, of_served] = [false, true].map(|interrupted| crate::engine::engine(Kind { counted, interrupted }));
+    let (engine, of_served) = (engine?, of_served?);
     crate::confine::give_up_rights()?;
     crate::confine::compiler()?;
     let bytes = wat::parse_bytes(&input).map_err(|e| wasmtime::Error::msg(e.to_string()))?;
+    let engine = if crate::http::is_handler(&bytes) { of_served } else { engine };
     let code = if is_component(&bytes) { component(&engine, &bytes)? } else { module(&engine, &bytes)? };
     let mut out = std::io::stdout();
     out.write_all(&code)?;
@@ -56,6 +59,7 @@ fn module(engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>> {
 
 fn component(engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>> {
     let component = Component::from_binary(engine, bytes)?;
-    crate::host::component_linker(engine, &component)?.instantiate_pre(&component)?;
+    let linked = crate::host::component_linker(engine, &component)?.instantiate_pre(&component)?;
+    crate::http::check(engine, &linked)?;
     component.serialize()
 }

@@ -1,15 +1,48 @@
 //! What a module is linked with.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hull_guest::wasm::BootMessage;
 use wasmtime::component::{Linker as ComponentLinker, ResourceTable};
 use wasmtime::{Engine, Linker, ResourceLimiter, Result};
-use hull_guest::wasm::BootMessage;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-/// Bounds what all memories and tables take together, so that a module's own allocation fails and not its engine.
+use crate::http::client::Outgoing;
+
+/// The bytes that all memories and tables of this process may still take together, so that a module's own allocation
+/// fails and not its engine.
+#[derive(Clone)]
+pub(crate) struct Pool(Arc<AtomicUsize>);
+
+impl Pool {
+    pub(crate) fn new(boot: &BootMessage) -> Pool {
+        /// What the engine itself takes of the container's memory.
+        const ENGINE: u64 = 20 << 20;
+        let left = boot.memory.map(|limit| limit.saturating_sub(ENGINE).max(limit / 4));
+        let left = left.and_then(|l| usize::try_from(l).ok()).unwrap_or(usize::MAX);
+        Pool(Arc::new(AtomicUsize::new(left.min(boot.limits.memory.unwrap_or(usize::MAX)))))
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
+    }
+
+    /// Only ever what was taken.
+    fn give(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Bounds what one store takes.
 pub(crate) struct Limits {
-    /// Bytes of memories and tables.
-    bytes: usize,
+    pool: Pool,
+    /// What it has of that.
+    taken: usize,
+    /// Whether it was ever refused more of that.
+    pub(crate) refused: bool,
     table_elements: usize,
     instances: usize,
     memories: usize,
@@ -19,16 +52,14 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    pub(crate) fn new(boot: &BootMessage) -> Limits {
-        /// What the engine itself takes of the container's memory.
-        const ENGINE: u64 = 20 << 20;
+    pub(crate) fn new(boot: &BootMessage, pool: &Pool) -> Limits {
         /// As wasmtime has it.
         const MANY: usize = 10_000;
-        let left = boot.memory.map(|limit| limit.saturating_sub(ENGINE).max(limit / 4));
-        let left = left.and_then(|l| usize::try_from(l).ok()).unwrap_or(usize::MAX);
         let annotated = &boot.limits;
         Limits {
-            bytes: left.min(annotated.memory.unwrap_or(usize::MAX)),
+            pool: pool.clone(),
+            taken: 0,
+            refused: false,
             table_elements: annotated.table_elements.unwrap_or(usize::MAX),
             instances: annotated.instances.unwrap_or(MANY),
             memories: annotated.memories.unwrap_or(MANY),
@@ -39,16 +70,29 @@ impl Limits {
 
     /// Takes that much of what is left, or nothing.
     fn take(&mut self, bytes: usize, elements: usize) -> bool {
-        let left = self.bytes.checked_sub(bytes).zip(self.table_elements.checked_sub(elements));
-        self.last = if left.is_some() { (bytes, elements) } else { (0, 0) };
-        (self.bytes, self.table_elements) = left.unwrap_or((self.bytes, self.table_elements));
-        left.is_some()
+        self.last = (0, 0);
+        let Some(left) = self.table_elements.checked_sub(elements) else { return false };
+        if !self.pool.take(bytes) {
+            self.refused = true;
+            return false;
+        }
+        self.table_elements = left;
+        self.taken += bytes;
+        self.last = (bytes, elements);
+        true
     }
 
     fn give_back(&mut self) {
         let (bytes, elements) = std::mem::take(&mut self.last);
-        self.bytes = self.bytes.saturating_add(bytes);
+        self.pool.give(bytes);
+        self.taken -= bytes;
         self.table_elements = self.table_elements.saturating_add(elements);
+    }
+}
+
+impl Drop for Limits {
+    fn drop(&mut self) {
+        self.pool.give(self.taken);
     }
 }
 
@@ -96,11 +140,25 @@ pub(crate) struct Component {
     pub(crate) wasi: WasiCtx,
     pub(crate) table: ResourceTable,
     pub(crate) limits: Limits,
+    http: WasiHttpCtx,
+    outgoing: Outgoing,
+}
+
+impl Component {
+    pub(crate) fn new(wasi: WasiCtx, limits: Limits) -> Component {
+        Component { wasi, table: ResourceTable::new(), limits, http: WasiHttpCtx::new(), outgoing: Outgoing }
+    }
 }
 
 impl WasiView for Component {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for Component {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.outgoing }
     }
 }
 
@@ -112,12 +170,19 @@ pub(crate) fn core_linker(engine: &Engine) -> Result<Linker<Core>> {
     Ok(linker)
 }
 
-/// WASI 0.2, and 0.3 for a component that imports of that.
+/// WASI 0.2; and what not every component has a use for, where it imports of that: WASI 0.3, and HTTP of either.
 pub(crate) fn component_linker(engine: &Engine, component: &wasmtime::component::Component) -> Result<ComponentLinker<Component>> {
     let mut linker = ComponentLinker::new(engine);
+    let imports = |what: &dyn Fn(&str) -> bool| component.component_type().imports(engine).any(|(name, _)| what(name));
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    if component.component_type().imports(engine).any(|(name, _)| name.contains("@0.3")) {
+    if imports(&|name| name.contains("@0.3")) {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    }
+    if imports(&|name| name.starts_with("wasi:http/") && name.contains("@0.2")) {
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    }
+    if imports(&|name| name.starts_with("wasi:http/") && name.contains("@0.3")) {
+        wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     }
     Ok(linker)
 }

@@ -11,6 +11,7 @@ mod compile;
 mod confine;
 mod engine;
 mod host;
+mod http;
 mod run;
 mod signals;
 

@@ -10,7 +10,6 @@ use std::io::Read as _;
 use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd, RawFd};
 
 use hull_guest::wasm::BootMessage;
-use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Error, Precompiled, Result, Store, Trap};
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtxBuilder};
 
@@ -48,9 +47,13 @@ fn run(mut args: impl Iterator<Item = OsString>) -> Result<i32> {
     message.read_to_string(&mut text)?;
     let boot: BootMessage = serde_json::from_str(&text).map_err(|e| Error::msg(format!("boot message: {e}")))?;
     let args = args.map(|a| a.to_string_lossy().into_owned()).collect();
-    let engine = crate::engine::engine(Kind { counted: boot.limits.fuel.is_some(), interrupted: false })?;
-    let workload = Workload::load(&engine, code)?;
+    let (engine, workload) = Workload::load(boot.limits.fuel.is_some(), code)?;
     crate::confine::runner()?;
+    if let Workload::Component(component) = &workload
+        && crate::http::serves(&engine, component, &boot)
+    {
+        return crate::http::serve(&engine, component, boot, args, signals);
+    }
     crate::signals::end_on(signals)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().thread_stack_size(1 << 20).build()?;
     runtime.block_on(workload.run(&engine, &boot, args)).map(|()| 0)
@@ -63,19 +66,28 @@ enum Workload {
 }
 
 impl Workload {
-    fn load(engine: &Engine, code: File) -> Result<Workload> {
+    fn load(counted: bool, code: File) -> Result<(Engine, Workload)> {
         let bytes = hull_sys::memory::map(code.as_fd())?;
         // SAFETY: nobody writes to the file.
         let kind = Engine::detect_precompiled(unsafe { bytes.as_ref() });
+        let engine = crate::engine::engine(Kind { counted, interrupted: false })?;
         // SAFETY: hull made the code, in a directory that no container sees, and handed it over by a descriptor that
         // nobody can write to. Code of another configuration is refused.
-        unsafe {
-            match kind {
-                // By its file, from which memories begin as private mappings.
-                Some(Precompiled::Module) => wasmtime::Module::deserialize_open_file(engine, code).map(Workload::Module),
-                _ => wasmtime::component::Component::deserialize_raw(engine, bytes).map(Workload::Component),
-            }
+        let component = |engine: &Engine| unsafe {
+            wasmtime::component::Component::deserialize_raw(engine, bytes).map(Workload::Component)
+        };
+        if let Some(Precompiled::Module) = kind {
+            // By its file, from which memories begin as private mappings.
+            // SAFETY: as above.
+            let module = unsafe { wasmtime::Module::deserialize_open_file(&engine, code)? };
+            return Ok((engine, Workload::Module(module)));
         }
+        if let Ok(workload) = component(&engine) {
+            return Ok((engine, workload));
+        }
+        // One that is served: the compiler saw it by its exports.
+        let engine = crate::engine::engine(Kind { counted, interrupted: true })?;
+        component(&engine).map(|workload| (engine, workload))
     }
 
     async fn run(self, engine: &Engine, boot: &BootMessage, args: Vec<String>) -> Result<()> {
@@ -88,7 +100,8 @@ impl Workload {
 
 async fn run_module(engine: &Engine, module: &wasmtime::Module, boot: &BootMessage, args: Vec<String>) -> Result<()> {
     let linker = host::core_linker(engine)?;
-    let mut store = store(engine, boot, host::Core { wasi: wasi(args)?.build_p1(), limits: host::Limits::new(boot) })?;
+    let limits = host::Limits::new(boot, &host::Pool::new(boot));
+    let mut store = store(engine, boot, host::Core { wasi: command(args)?.build_p1(), limits })?;
     store.limiter(|host| &mut host.limits);
     let instance = linker.instantiate_async(&mut store, module).await?;
     let name = boot.function.as_deref().unwrap_or("_start");
@@ -113,7 +126,7 @@ async fn run_component(
     args: Vec<String>,
 ) -> Result<()> {
     let linker = host::component_linker(engine, component)?;
-    let state = host::Component { wasi: wasi(args)?.build(), table: ResourceTable::new(), limits: host::Limits::new(boot) };
+    let state = host::Component::new(command(args)?.build(), host::Limits::new(boot, &host::Pool::new(boot)));
     let mut store = store(engine, boot, state)?;
     store.limiter(|host| &mut host.limits);
     let instance = linker.instantiate_async(&mut store, component).await?;
@@ -134,21 +147,34 @@ fn missing(name: &str) -> Error {
     Error::msg(format!("the module has no function \"{name}\""))
 }
 
-fn store<T: Send + 'static>(engine: &Engine, boot: &BootMessage, data: T) -> Result<Store<T>> {
+/// A store for one that runs, with what its limits say of it but [`host::Limits`].
+pub(crate) fn store<T: Send + 'static>(engine: &Engine, boot: &BootMessage, data: T) -> Result<Store<T>> {
     let mut store = Store::new(engine, data);
+    // Without a clock, nothing is interrupted.
+    store.set_epoch_deadline(1);
     if let Some(fuel) = boot.limits.fuel {
         store.set_fuel(fuel)?;
     }
     Ok(store)
 }
 
-/// What the module gets of the process: all that the jail left it.
-fn wasi(args: Vec<String>) -> Result<WasiCtxBuilder> {
+/// What the environment has.
+pub(crate) fn environment() -> Vec<(String, String)> {
+    let text = |s: OsString| s.to_string_lossy().into_owned();
+    std::env::vars_os().map(|(key, value)| (text(key), text(value))).collect()
+}
+
+/// What a command gets of the process: all that the jail left it.
+fn command(args: Vec<String>) -> Result<WasiCtxBuilder> {
+    let mut wasi = wasi(&args, &environment())?;
+    wasi.inherit_stdio().allow_blocking_current_thread(true);
+    Ok(wasi)
+}
+
+/// The same without its standard streams.
+pub(crate) fn wasi(args: &[String], env: &[(String, String)]) -> Result<WasiCtxBuilder> {
     let mut wasi = WasiCtxBuilder::new();
-    wasi.inherit_stdio().inherit_network().allow_ip_name_lookup(true).allow_blocking_current_thread(true).args(&args);
-    for (key, value) in std::env::vars_os() {
-        wasi.env(key.to_string_lossy(), value.to_string_lossy());
-    }
+    wasi.inherit_network().allow_ip_name_lookup(true).args(args).envs(env);
     // One directory, since the libraries of many languages mix up the names of several. Mounts below it are as they
     // are: the kernel keeps a read-only one read-only.
     wasi.preopened_dir("/", "/", FsPerms::ReadWrite)?;

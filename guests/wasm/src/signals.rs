@@ -1,6 +1,7 @@
 //! Signals that end the module.
 
 use hull_sys::signal::Waiter;
+use tokio::sync::oneshot::Receiver;
 use wasmtime::Result;
 
 /// Given here, lest a variable of the module's environment say how much.
@@ -14,4 +15,22 @@ pub(crate) fn end_on(signals: Waiter) -> Result<()> {
     let wait = move || hull_sys::clone::exit_now(128 + signals.wait());
     std::thread::Builder::new().name("signals".into()).stack_size(STACK).spawn(wait)?;
     Ok(())
+}
+
+/// For a server: TERM or INT, the first of either, is received; any other signal, or one more, ends the process at once.
+///
+/// # Errors
+/// Where no thread can be made.
+pub(crate) fn watch_server(signals: Waiter) -> Result<Receiver<i32>> {
+    const GRACEFUL: [i32; 2] = [2, 15];
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new().name("signals".into()).stack_size(STACK).spawn(move || {
+        let mut signal = signals.wait();
+        if GRACEFUL.contains(&signal) {
+            let _ = sender.send(signal);
+            signal = signals.wait();
+        }
+        hull_sys::clone::exit_now(128 + signal)
+    })?;
+    Ok(receiver)
 }

@@ -10,6 +10,7 @@ mod cases;
 mod config;
 mod ctx;
 mod host;
+mod http;
 mod rootfs;
 mod runner;
 mod tty;

@@ -1,0 +1,261 @@
+//! Components that answer HTTP requests: which they are, and the server around them.
+//!
+//! Owns the socket, the connections and the way to the end. What becomes of one request is `request`'s; requests that
+//! a component sends are `client`'s. No state outlives a request but what the files of the container keep.
+
+pub(crate) mod client;
+mod request;
+mod ticker;
+
+use std::future::Future;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use hull_guest::wasm::BootMessage;
+use hull_sys::signal::Waiter;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{Semaphore, oneshot, watch};
+use wasmtime::component::{Component, InstancePre};
+use wasmtime::{Engine, Error, Result};
+use wasmtime_wasi_http::handler::ProxyPre;
+use wasmtime_wasi_http::io::TokioIo;
+
+use crate::host;
+use request::Server;
+
+/// What runwasi's shim for wasmtime looks at; the last is the name that its documentation has for the second.
+const ADDRESS: &str = "WASMTIME_HTTP_PROXY_SOCKET_ADDR";
+const BACKLOG: &str = "WASMTIME_HTTP_BACKLOG";
+const DOCUMENTED_BACKLOG: &str = "WASMTIME_HTTP_PROXY_BACKLOG";
+
+const COMMAND: &str = "wasi:cli/run@";
+const HANDLERS: [&str; 2] = ["wasi:http/incoming-handler@0.2", "wasi:http/handler@0.3"];
+
+/// How long a client may leave what was sent to it unread.
+const UNREAD: Duration = Duration::from_secs(60);
+
+fn exports(engine: &Engine, component: &Component, prefixes: &[&str]) -> bool {
+    component.component_type().exports(engine).any(|(name, _)| prefixes.iter().any(|p| name.starts_with(p)))
+}
+
+/// Whether bytes are a component that exports a handler. What is no component at all is for others to complain of.
+pub(crate) fn is_handler(bytes: &[u8]) -> bool {
+    use wasmparser::{Parser, Payload};
+    let mut depth = 0;
+    for payload in Parser::new(0).parse_all(bytes) {
+        match payload {
+            Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) => depth += 1,
+            Ok(Payload::End(_)) if depth > 0 => depth -= 1,
+            Ok(Payload::ComponentExportSection(exports)) if depth == 0 => {
+                if exports.into_iter().flatten().any(|e| HANDLERS.iter().any(|h| e.name.name.starts_with(h))) {
+                    return true;
+                }
+            }
+            Ok(_) => {}
+            Err(_) => return false,
+        }
+    }
+    false
+}
+
+/// Whether this component is to be served, and not run as a command.
+pub(crate) fn serves(engine: &Engine, component: &Component, boot: &BootMessage) -> bool {
+    let as_command = || boot.http.listen.is_none() && exports(engine, component, &[COMMAND]);
+    boot.function.is_none() && exports(engine, component, &HANDLERS) && !as_command()
+}
+
+/// Looks whether a handler is one.
+///
+/// # Errors
+/// For one that has other types than it should have.
+pub(crate) fn check(engine: &Engine, component: &InstancePre<host::Component>) -> Result<()> {
+    if exports(engine, component.component(), &HANDLERS) { handler(component.clone()).map(drop) } else { Ok(()) }
+}
+
+/// The newer one, of two.
+fn handler(component: InstancePre<host::Component>) -> Result<ProxyPre<host::Component>> {
+    if exports(component.engine(), component.component(), &HANDLERS[1..]) {
+        return wasmtime_wasi_http::p3::bindings::ServicePre::new(component).map(ProxyPre::P3);
+    }
+    wasmtime_wasi_http::p2::bindings::ProxyPre::new(component).map(ProxyPre::P2)
+}
+
+/// Serves until a signal ends it. The result is the exit code: 0 where every request was answered, and otherwise 128 and
+/// the signal's number.
+///
+/// # Errors
+/// Where it can't listen, or has no threads to work with.
+pub(crate) fn serve(engine: &Engine, component: &Component, boot: BootMessage, args: Vec<String>, signals: Waiter) -> Result<i32> {
+    let mut environment = crate::run::environment();
+    let mut take = |name: &str| environment.iter().position(|(key, _)| key == name).map(|at| environment.remove(at).1);
+    let (address, backlog, documented) = (take(ADDRESS), take(BACKLOG), take(DOCUMENTED_BACKLOG));
+    let address = match (boot.http.listen, address) {
+        (Some(address), _) => address,
+        (None, Some(text)) => parse(ADDRESS, &text)?,
+        (None, None) => SocketAddr::from(([0, 0, 0, 0], 8080)),
+    };
+    let backlog = match (backlog, documented) {
+        (Some(text), _) => parse(BACKLOG, &text)?,
+        (None, Some(text)) => parse(DOCUMENTED_BACKLOG, &text)?,
+        (None, None) => 100,
+    };
+    let linked = host::component_linker(engine, component)?.instantiate_pre(component)?;
+    let stop = crate::signals::watch_server(signals)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(std::thread::available_parallelism().map_or(1, usize::from))
+        .max_blocking_threads(32)
+        .thread_stack_size(1 << 20)
+        // What computes gives way every few milliseconds: who waits must not do so for many of these turns.
+        .event_interval(4)
+        .enable_all()
+        .build()?;
+    let server = Server::new(handler(linked)?, boot, args, environment, ticker::Ticker::start(engine)?);
+    let code = runtime.block_on(async {
+        let listener = listen(address, backlog).map_err(|e| Error::msg(format!("cannot listen at {address}: {e}")))?;
+        log(format_args!("Serving HTTP on http://{}/", listener.local_addr()?));
+        Ok(accept(Arc::new(server), listener, stop).await)
+    });
+    // Whatever still runs was given its time.
+    runtime.shutdown_background();
+    code
+}
+
+fn parse<T: std::str::FromStr>(name: &str, text: &str) -> Result<T> {
+    text.parse().map_err(|_| Error::msg(format!("environment: {name}=\"{text}\" is not what it should be")))
+}
+
+fn listen(address: SocketAddr, backlog: u32) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // Connections of one that served here before may linger.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(backlog)
+}
+
+/// Takes connections until it is to stop, and then waits for what runs, though not for ever.
+async fn accept(server: Arc<Server>, listener: TcpListener, mut stop: oneshot::Receiver<i32>) -> i32 {
+    let http = server.http().clone();
+    let connections = Arc::new(Semaphore::new(http.connections as usize));
+    let (stopping, stopped) = watch::channel(());
+    let next = async || {
+        let place = connections.clone().acquire_owned().await.ok()?;
+        match listener.accept().await {
+            Ok((stream, _)) => Some((place, stream)),
+            Err(e) => {
+                // Of one that has gone already there is nothing to say; what there is too little of may come back.
+                if !matches!(e.kind(), std::io::ErrorKind::ConnectionAborted | std::io::ErrorKind::ConnectionReset) {
+                    log(format_args!("Error: cannot accept a connection: {e}"));
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+                None
+            }
+        }
+    };
+    let signal = loop {
+        tokio::select! {
+            biased;
+            signal = &mut stop => break signal.unwrap_or_default(),
+            taken = next() => if let Some((place, stream)) = taken {
+                let (server, stopped) = (server.clone(), stopped.clone());
+                tokio::spawn(async move {
+                    connection(server, stream, stopped).await;
+                    drop(place);
+                });
+            },
+        }
+    };
+    drop((listener, stopping));
+    let all = async {
+        let _ = connections.acquire_many(http.connections).await;
+        // What goes on once it has answered.
+        server.idle().await;
+    };
+    match tokio::time::timeout(Duration::from_secs(http.grace), all).await {
+        Ok(()) => 0,
+        Err(_) => {
+            log(format_args!("Error: requests were cut off, as {} seconds after signal {signal} they had not ended", http.grace));
+            128 + signal
+        }
+    }
+}
+
+/// One connection, with all its requests. What is wrong with it is its client's business.
+async fn connection(server: Arc<Server>, stream: TcpStream, mut stopped: watch::Receiver<()>) {
+    let _ = stream.set_nodelay(true);
+    let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNREAD.as_millis() as u32);
+    let http = server.http();
+    let mut settings = http1::Builder::new();
+    settings
+        .timer(Timer)
+        .header_read_timeout(Duration::from_secs(http.header_timeout))
+        .max_header_size(http.header_bytes)
+        .max_buf_size(http.header_bytes.max(1 << 16))
+        // One that has said all may still listen.
+        .half_close(true);
+    let answer = service_fn(|request| server.clone().answer(request));
+    let mut connection = pin!(settings.serve_connection(TokioIo::new(stream), answer));
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        // Nothing is ever sent: this is the other side's end.
+        _ = stopped.changed() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+}
+
+/// A line on standard error, whether there is one or not.
+fn log(line: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// The clock that hyper waits by.
+struct Timer;
+
+struct Sleep(Pin<Box<tokio::time::Sleep>>);
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl hyper::rt::Sleep for Sleep {}
+
+impl hyper::rt::Timer for Timer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn hyper::rt::Sleep>> {
+        Box::pin(Sleep(Box::pin(tokio::time::sleep(duration))))
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
+        Box::pin(Sleep(Box::pin(tokio::time::sleep_until(deadline.into()))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_handler_is_known_by_its_own_exports() {
+        let handler = |name: &str| format!("(component (instance $i) (export \"{name}\" (instance $i)))");
+        let is = |text: &str| super::is_handler(&wat::parse_str(text).unwrap());
+        for name in ["wasi:http/incoming-handler@0.2.0", "wasi:http/incoming-handler@0.2.12", "wasi:http/handler@0.3.0"] {
+            assert!(is(&handler(name)), "{name}");
+        }
+        for name in ["wasi:cli/run@0.2.0", "wasi:http/incoming-handler@1.0.0", "wasi:http/handler@0.2.0"] {
+            assert!(!is(&handler(name)), "{name}");
+        }
+        let inner = handler("wasi:http/incoming-handler@0.2.0").replacen("component", "component $inner", 1);
+        assert!(!is(&format!("(component {inner} (core module (func)))")));
+        assert!(is(&format!("(component (core module (func)) {inner} (instance $i) (export \"wasi:http/handler@0.3.0\" (instance $i)))")));
+        assert!(!is("(module (memory (export \"wasi:http/incoming-handler@0.2.0\") 1))"));
+        assert!(!super::is_handler(b"\0asm\x0d\0\x01\0\xff"));
+    }
+}
