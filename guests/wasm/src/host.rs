@@ -7,7 +7,7 @@ use hull_guest::wasm::BootMessage;
 use wasmtime::component::{Linker as ComponentLinker, ResourceTable};
 use wasmtime::{Engine, Linker, ResourceLimiter, Result};
 use wasmtime_wasi::p1::WasiP1Ctx;
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{I32Exit, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::http::client::Outgoing;
@@ -167,6 +167,13 @@ pub(crate) fn core_linker(engine: &Engine) -> Result<Linker<Core>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p1::add_to_linker_async(&mut linker, |host: &mut Core| &mut host.wasi)?;
     wasmtime_wasi::p0::add_to_linker_async(&mut linker, |host: &mut Core| &mut host.wasi)?;
+    // wasmtime lets a module end with a code below 126 alone. Here it is a process, and shells end with 126 and 127,
+    // others with 255; what doesn't fit is cut off as the kernel does.
+    linker.allow_shadowing(true);
+    for version in ["wasi_snapshot_preview1", "wasi_unstable"] {
+        linker.func_wrap(version, "proc_exit", |code: i32| -> Result<()> { Err(I32Exit(code & 0xff).into()) })?;
+    }
+    linker.allow_shadowing(false);
     Ok(linker)
 }
 

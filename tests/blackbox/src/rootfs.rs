@@ -23,9 +23,16 @@ pub(crate) fn build(to: &Path, busybox: &Path) -> io::Result<()> {
     for applet in String::from_utf8_lossy(&applets).lines().filter(|a| *a != "busybox") {
         symlink("busybox", to.join("bin").join(applet))?;
     }
-    // Cases about Wasm skip where there is no compiler for it.
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("wasm/probe.c");
-    let _ = Command::new("clang").args(["--target=wasm32-wasi", "-O1", "-o"]).arg(to.join("bin/probe.wasm")).arg(source).output();
+    // Cases skip where there is no compiler for their program.
+    let source = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    let wasm = ["--target=wasm32-wasi", "-O1"];
+    let programs = [
+        ("clang", &wasm[..], "wasm/probe.c", "bin/probe.wasm"), ("clang", &wasm, "every.c", "bin/every.wasm"),
+        ("cc", &["-static", "-O1"], "every.c", "bin/every"),
+    ];
+    for (compiler, options, name, program) in programs {
+        let _ = Command::new(compiler).args(options).arg("-o").arg(to.join(program)).arg(source(name)).output();
+    }
     fs::write(to.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\nuser:x:1000:1000:user:/home/user:/bin/sh\n")?;
     fs::write(to.join("etc/group"), "root:x:0:\ntty:x:5:\nuser:x:1000:\nextra:x:2000:user\n")?;
     fs::write(to.join("etc/data"), "data\n")

@@ -11,6 +11,7 @@ macro_rules! subjects {
 }
 
 subjects!(
+    every,
     lifecycle, state, signals, process, users, caps, exec, mounts, namespaces, seccomp, cgroups, devices, hooks, terminal, errors,
     hostile, cve, rootless, cli, hull_only, do_, cgroup2, wasm, wasm_limits, wasm_http, wasm_artifact, lsm, selinux, notify,
 );
