@@ -109,8 +109,10 @@ pub(crate) fn reap_adopted() -> ! {
             let own = OWN.lock().unwrap();
             for (pid, parent, state) in crate::host::processes() {
                 if parent == me && state == 'Z' && !own.contains(&pid) {
+                    // Not to be waited for: another thread of it may be what waits for the end of its PID namespace, and
+                    // so for the next in this list.
                     // SAFETY: waitpid with no status pointer, for a child that nobody else waits for.
-                    unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
+                    unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) };
                 }
             }
         }
