@@ -11,7 +11,7 @@ use std::future::Future;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -106,16 +106,17 @@ pub(crate) fn serve(engine: &Engine, component: &Component, boot: BootMessage, a
         (None, None) => 100,
     };
     let linked = host::component_linker(engine, component)?.instantiate_pre(component)?;
-    let stop = crate::signals::watch_server(signals)?;
+    let stop = crate::signals::watch_server(signals).map_err(no_thread)?;
+    let ticker = ticker::Ticker::start(engine).map_err(no_thread)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(std::thread::available_parallelism().map_or(1, usize::from))
+        .worker_threads(threads().map_err(no_thread)?)
         .max_blocking_threads(32)
         .thread_stack_size(1 << 20)
         // What computes gives way every few milliseconds: who waits must not do so for many of these turns.
         .event_interval(4)
         .enable_all()
         .build()?;
-    let server = Server::new(handler(linked)?, boot, args, environment, ticker::Ticker::start(engine)?);
+    let server = Server::new(handler(linked)?, boot, args, environment, ticker);
     let code = runtime.block_on(async {
         let listener = listen(address, backlog).map_err(|e| Error::msg(format!("cannot listen at {address}: {e}")))?;
         log(format_args!("Serving HTTP on http://{}/", listener.local_addr()?));
@@ -124,6 +125,32 @@ pub(crate) fn serve(engine: &Engine, component: &Component, boot: BootMessage, a
     // Whatever still runs was given its time.
     runtime.shutdown_background();
     code
+}
+
+fn no_thread(e: impl std::fmt::Display) -> Error {
+    Error::msg(format!("cannot make the threads that a server needs: {e}"))
+}
+
+/// How many threads are to work: as many as there are processors, if so many can be made and one more beside them, for
+/// files. tokio would not take a refusal.
+///
+/// # Errors
+/// Where there can't be even one.
+fn threads() -> std::io::Result<usize> {
+    let wanted = std::thread::available_parallelism().map_or(1, usize::from);
+    let (gate, mut made) = (Mutex::new(()), 0);
+    std::thread::scope(|scope| {
+        let _closed = gate.lock();
+        while made <= wanted {
+            let wait = || drop(gate.lock());
+            match std::thread::Builder::new().stack_size(crate::signals::STACK).spawn_scoped(scope, wait) {
+                Ok(_) => made += 1,
+                Err(e) if made == 0 => return Err(e),
+                Err(_) => break,
+            }
+        }
+        Ok(made.saturating_sub(1).max(1))
+    })
 }
 
 fn parse<T: std::str::FromStr>(name: &str, text: &str) -> Result<T> {

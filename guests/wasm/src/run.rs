@@ -48,10 +48,14 @@ fn run(mut args: impl Iterator<Item = OsString>) -> Result<i32> {
     let boot: BootMessage = serde_json::from_str(&text).map_err(|e| Error::msg(format!("boot message: {e}")))?;
     let args = args.map(|a| a.to_string_lossy().into_owned()).collect();
     let (engine, workload) = Workload::load(boot.limits.fuel.is_some(), code)?;
+    let served = match &workload {
+        Workload::Component(component) if crate::http::serves(&engine, component, &boot) => Some(component),
+        _ => None,
+    };
+    // Many instances share what their memories begin with, if it can be had now: not from under the filter.
+    let _ = served.map(|component| component.initialize_copy_on_write_image());
     crate::confine::runner()?;
-    if let Workload::Component(component) = &workload
-        && crate::http::serves(&engine, component, &boot)
-    {
+    if let Some(component) = served {
         return crate::http::serve(&engine, component, boot, args, signals);
     }
     crate::signals::end_on(signals)?;

@@ -1,5 +1,7 @@
 //! Signals that end the module.
 
+use std::time::{Duration, Instant};
+
 use hull_sys::signal::Waiter;
 use tokio::sync::oneshot::Receiver;
 use wasmtime::Result;
@@ -23,12 +25,18 @@ pub(crate) fn end_on(signals: Waiter) -> Result<()> {
 /// Where no thread can be made.
 pub(crate) fn watch_server(signals: Waiter) -> Result<Receiver<i32>> {
     const GRACEFUL: [i32; 2] = [2, 15];
+    /// One that comes by two ways, from a terminal or timeout(1) and from a hull in the foreground, is still one.
+    const TOGETHER: Duration = Duration::from_millis(250);
     let (sender, receiver) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().name("signals".into()).stack_size(STACK).spawn(move || {
         let mut signal = signals.wait();
         if GRACEFUL.contains(&signal) {
+            let (first, begun) = (signal, Instant::now());
             let _ = sender.send(signal);
             signal = signals.wait();
+            while signal == first && begun.elapsed() < TOGETHER {
+                signal = signals.wait();
+            }
         }
         hull_sys::clone::exit_now(128 + signal)
     })?;

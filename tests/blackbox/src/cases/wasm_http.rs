@@ -34,7 +34,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(term, "TERM lets a running request end, takes no new one, and ends with 0"),
     case!(term_when_idle, "TERM ends a server that has nothing to do at once, whatever connections it has"),
     case!(term_cut_off, "what takes too long after TERM is cut off, and the code tells"),
-    case!(term_twice, "a second TERM ends it at once; so does the first QUIT"),
+    case!(term_twice, "a second TERM ends it at once, unless both are one that came twice; so does the first QUIT"),
     case!(import_missing, "an import that nobody has is named when the container is created; so is a handler that is none"),
     case!(address_in_use, "an address that another has is named"),
     case!(address_from_environment, "the address comes from runwasi's variables, or is its own; the module doesn't see them"),
@@ -44,6 +44,8 @@ pub(crate) const CASES: &[Case] = &[
     case!(asks, "a handler and a command send requests, in the container's network"),
     case!(asks_secretly, "https trusts whom the container trusts, and nobody else"),
     case!(low_port, "a low port is for those that have the capability to bind one"),
+    case!(few_threads, "with few processes allowed it serves by fewer threads, and says so where there can be none"),
+    case!(nothing_left_over, "requests leave neither descriptors nor threads nor memory behind"),
     case!(cve_2026_27572, "CVE-2026-27572: fields without end are refused, and end no server"),
     case!(ghsa_xjhv, "GHSA-xjhv-v822-pf94: a call that is dropped while it runs ends no server"),
 ];
@@ -398,6 +400,16 @@ fn term_cut_off(ctx: &Ctx) -> Done {
 }
 
 fn term_twice(ctx: &Ctx) -> Done {
+    // Two at once are one that came by two ways.
+    let server = serve(ctx, &[])?;
+    let (pid, running) = (server.c.pid()?, server.send("/s9")?);
+    host::wait_for("the request", 8, || waiting(pid))?;
+    for _ in 0..2 {
+        rustix::process::kill_process(rustix::process::Pid::from_raw(pid).ok_or("no pid")?, rustix::process::Signal::TERM)?;
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    read(running)?.is(200, "slept\n")?;
+    server.running.wait()?.ok()?;
     for (signals, code) in [(&["TERM", "TERM"][..], 143), (&["INT", "TERM"], 143), (&["QUIT"], 131)] {
         let server = serve(ctx, &[("http.grace", "60")])?;
         let (pid, _running) = (server.c.pid()?, server.send("/l")?);
@@ -405,7 +417,7 @@ fn term_twice(ctx: &Ctx) -> Done {
         let begun = Instant::now();
         for signal in signals {
             server.c.kill(signal)?;
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(400));
         }
         server.running.wait()?.code(code)?;
         check!(begun.elapsed() < SOON, "it took {:?}", begun.elapsed());
@@ -569,6 +581,36 @@ fn low_port(ctx: &Ctx) -> Done {
     let out = with(json!([]))?.run()?.code(1)?;
     check!(out.err.contains("cannot listen at 0.0.0.0:80"), "{}", out.text());
     Ok(())
+}
+
+fn few_threads(ctx: &Ctx) -> Done {
+    let with = |limit: u32| -> Result<Bundle<'_>, Stop> {
+        Ok(app(ctx, HTTP, &[("http.timeout", "2")])?.set("/linux/resources/pids/limit", json!(limit)))
+    };
+    let out = with(2)?.run()?.code(1)?;
+    check!(out.err.contains("threads"), "{}", out.text());
+    let server = start(with(4)?, "127.0.0.1:8080")?;
+    let all = server.all(&["/c", "/l", "/c"])?;
+    same!(all.iter().map(|a| a.status).collect::<Vec<_>>(), [200, 504, 200], "status");
+    server.end().map(drop)
+}
+
+fn nothing_left_over(ctx: &Ctx) -> Done {
+    let b = app(ctx, HTTP, &[("http.timeout", "3")])?.set("/linux/resources/memory/limit", json!(128 << 20));
+    let server = start(b, "127.0.0.1:8080")?;
+    let pid = server.c.pid()?;
+    let has = |what: &str| -> Result<usize, Stop> { Ok(fs::read_dir(format!("/proc/{pid}/{what}"))?.count()) };
+    let round = || server.all(&["/c", "/t", "/n", "/T", "/m3", "/sz", "/f", "/o127.0.0.1:1/", "/o127.0.0.1:8080/c"]).map(drop);
+    round()?;
+    let before = has("fd")?;
+    for _ in 0..2 {
+        round()?;
+    }
+    // Connections are closed a little later.
+    host::wait_for("descriptors to be closed", 4, || has("fd").is_ok_and(|now| now <= before))?;
+    check!(has("task")? <= 40, "{} threads", has("task")?);
+    server.get("/m9")?.is(200, "got\n")?;
+    server.end().map(drop)
 }
 
 fn cve_2026_27572(ctx: &Ctx) -> Done {
