@@ -61,6 +61,16 @@ pub(crate) fn bundle(scratch: &Path, name: &str, args: &[&str]) -> Result<PathBu
     Ok(dir)
 }
 
+/// The like for a module, under an annotation that runtimes with an engine know.
+pub(crate) fn module(scratch: &Path, name: &str, args: &[&str]) -> Result<PathBuf> {
+    let dir = scratch.join(name);
+    fs::create_dir_all(&dir)?;
+    let mut config = config(&rootfs(scratch)?, args);
+    config["annotations"] = json!({ "run.oci.handler": "wasm", "module.wasm.image/variant": "compat" });
+    fs::write(dir.join("config.json"), config.to_string())?;
+    Ok(dir)
+}
+
 fn config(rootfs: &Path, args: &[&str]) -> Value {
     let mount = |destination: &str, kind: &str, source: &str, options: &str| {
         let options: Vec<&str> = options.split(',').filter(|o| !o.is_empty()).collect();

@@ -5,16 +5,18 @@
 mod bundle;
 mod measure;
 mod report;
+mod wasm;
 
 use std::path::{Path, PathBuf};
 
 use measure::Runtime;
 
 const USAGE: &str = "\
-usage: hull-bench [--runs N] [--case run|lifecycle|exec]... [--host-cgroups] [NAME=PATH]...
+usage: hull-bench [--runs N] [--case CASE]... [--host-cgroups] [NAME=PATH]...
 
 Compares runtimes (by default hull of this tree, and crun, runc and youki where they are on PATH) and, for `run`,
-the kernel's floor. Needs root, a static busybox and gcc. Runs in a mount namespace with a pure cgroup v2 tree;
+the kernel's floor. CASE is run, lifecycle or exec (those three if none is named), or wasm-run, wasm-throughput or
+wasm-memory, in which hull, runtimes named *-wasm and wasmtime=PATH (its command) take part. Needs root, a static busybox and gcc. Runs in a mount namespace with a pure cgroup v2 tree;
 --host-cgroups keeps the host's.";
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -24,10 +26,11 @@ struct Wishes {
     cases: Vec<String>,
     host_cgroups: bool,
     runtimes: Vec<(String, PathBuf)>,
+    wasmtime: Option<PathBuf>,
 }
 
 fn wishes() -> Result<Wishes> {
-    let mut w = Wishes { runs: 30, cases: vec![], host_cgroups: false, runtimes: vec![] };
+    let mut w = Wishes { runs: 30, cases: vec![], host_cgroups: false, runtimes: vec![], wasmtime: None };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or(format!("{arg} needs a value\n{USAGE}"));
@@ -40,6 +43,7 @@ fn wishes() -> Result<Wishes> {
                 std::process::exit(0);
             }
             other => match other.split_once('=') {
+                Some(("wasmtime", path)) => w.wasmtime = Some(std::fs::canonicalize(path)?),
                 Some((name, path)) => w.runtimes.push((name.into(), std::fs::canonicalize(path)?)),
                 None => return Err(format!("unknown argument {other}\n{USAGE}").into()),
             },
@@ -88,7 +92,17 @@ fn bench(w: &Wishes, scratch: &Path) -> Result {
         println!("- {}: {}", r.name, r.version());
     }
     for case in &w.cases {
+        let wasm = || wasm::Wasm::new(&runtimes, w.wasmtime.as_deref(), scratch);
         let table = match case.as_str() {
+            "wasm-run" => wasm()?.run(w.runs)?,
+            "wasm-throughput" => {
+                print!("{}", wasm()?.throughput(w.runs)?);
+                continue;
+            }
+            "wasm-memory" => {
+                print!("{}", wasm()?.memory()?);
+                continue;
+            }
             "run" => measure::run(&runtimes, Some(&floor), w.runs, scratch)?,
             "lifecycle" => measure::lifecycle(&runtimes, w.runs)?,
             "exec" => measure::exec(&runtimes, w.runs)?,

@@ -14,7 +14,7 @@ pub(crate) struct Runtime {
     path: PathBuf,
     state: PathBuf,
     /// A bundle whose program ends at once.
-    short: PathBuf,
+    pub(crate) short: PathBuf,
     /// A bundle whose program sleeps.
     long: PathBuf,
 }
@@ -59,19 +59,19 @@ impl Runtime {
         text.lines().next().unwrap_or("?").to_owned()
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.path);
         command.arg("--root").arg(&self.state).args(args);
         command
     }
 
-    fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         format!("bench-{}-{}", self.name, std::process::id())
     }
 }
 
 /// Runs a command and accounts for it; its failure is an error.
-fn cost(mut command: Command) -> Result<Cost> {
+pub(crate) fn cost(mut command: Command) -> Result<Cost> {
     // No pipes: a container that lives on would hold them open.
     command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0);
     let shown = format!("{command:?}");
@@ -91,16 +91,16 @@ fn cost(mut command: Command) -> Result<Cost> {
 }
 
 /// Reaps containers that became this program's children.
-fn reap() {
+pub(crate) fn reap() {
     // SAFETY: no pointer is followed.
     while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } > 0 {}
 }
 
 /// A way to be measured once.
-type Once<'a> = (String, Box<dyn Fn() -> Result<Cost> + 'a>);
+pub(crate) type Once<'a> = (String, Box<dyn Fn() -> Result<Cost> + 'a>);
 
 /// Every round calls each once, beginning with another one each time, so that noise falls on all alike.
-fn interleaved(ways: &[Once<'_>], runs: usize) -> Result<Vec<Row>> {
+pub(crate) fn interleaved(ways: &[Once<'_>], runs: usize) -> Result<Vec<Row>> {
     let mut rows: Vec<Row> = ways.iter().map(|(name, _)| Row { name: name.clone(), costs: vec![] }).collect();
     // The first round warms caches and is not counted.
     for round in 0..=runs {

@@ -17,6 +17,7 @@ pub(crate) fn host() -> String {
 pub(crate) fn table(case: &str, runs: usize, rows: &[Row]) -> String {
     let title = match case {
         "run" => "run: /bin/true in the foreground",
+        "wasm-run" => "wasm-run: a module that says hello, in the foreground",
         "lifecycle" => "create + start + delete --force: added up",
         _ => "exec: /bin/true in a running container",
     };
@@ -43,7 +44,8 @@ pub(crate) fn table(case: &str, runs: usize, rows: &[Row]) -> String {
     text
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// The middle one; the mean of the two in the middle of an even number.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let n = values.len();
     if n == 0 { f64::NAN } else { (values[(n - 1) / 2] + values[n / 2]) / 2.0 }
