@@ -60,7 +60,10 @@ fn run(mut args: impl Iterator<Item = OsString>) -> Result<i32> {
     }
     crate::signals::end_on(signals)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().thread_stack_size(1 << 20).build()?;
-    runtime.block_on(workload.run(&engine, &boot, args)).map(|()| 0)
+    let done = runtime.block_on(workload.run(&engine, &boot, args));
+    // The process ends now: to take apart what it holds would only take time.
+    std::mem::forget((runtime, workload, engine));
+    done.map(|()| 0)
 }
 
 /// Code that is mapped and not yet running.
@@ -94,10 +97,10 @@ impl Workload {
         component(&engine).map(|workload| (engine, workload))
     }
 
-    async fn run(self, engine: &Engine, boot: &BootMessage, args: Vec<String>) -> Result<()> {
+    async fn run(&self, engine: &Engine, boot: &BootMessage, args: Vec<String>) -> Result<()> {
         match self {
-            Workload::Module(module) => run_module(engine, &module, boot, args).await,
-            Workload::Component(component) => run_component(engine, &component, boot, args).await,
+            Workload::Module(module) => run_module(engine, module, boot, args).await,
+            Workload::Component(component) => run_component(engine, component, boot, args).await,
         }
     }
 }
@@ -120,7 +123,9 @@ async fn run_module(engine: &Engine, module: &wasmtime::Module, boot: &BootMessa
         return Err(Error::msg(format!("function \"{name}\" takes arguments, which an entry point must not")));
     }
     let mut results: Vec<_> = kind.results().map(|_| wasmtime::Val::I32(0)).collect();
-    function.call_async(&mut store, &[], &mut results).await
+    let done = function.call_async(&mut store, &[], &mut results).await;
+    std::mem::forget((store, linker));
+    done
 }
 
 async fn run_component(
