@@ -1,27 +1,27 @@
 #!/bin/bash
 # Builds HTTP components of JavaScript and of Python with packages of npm and PyPI, and has hull serve them.
 #
-#   tests/programs/http.sh [javascript|python]...
+#   tests/programs/http.sh [javascript|python|async]...
 #
-# Both unless named. As root. Needs node and npm, Python 3 with venv, cargo, and those registries; a release build of hull
-# with hull-wasm beside it (HULL=FILE for another). Takes two minutes, and keeps what it builds in target/programs/http.
+# All unless named; async is Python for WASI 0.3. As root. Needs node and npm, Python 3 with venv, cargo, and those registries; a release build of hull
+# with hull-wasm beside it (HULL=FILE for another). Takes three minutes, and keeps what it builds in target/programs/http.
 set -euo pipefail
-export PYTHONDONTWRITEBYTECODE=1
 
 here=$(cd "$(dirname "$0")/../.." && pwd)
 hull=$(realpath "${HULL:-$(ls "$here"/target/*/release/hull)}")
 work=$here/target/programs/http
 source=$here/tests/programs/http
 mkdir -p "$work"
-[ $# -gt 0 ] || set -- javascript python
+[ $# -gt 0 ] || set -- javascript python async
 
 # The interface, as the engine's own crate has it.
 manifest=$(cd "$here" && cargo metadata --format-version 1 | python3 -c '
 import json, sys
 print(next(p["manifest_path"] for p in json.load(sys.stdin)["packages"] if p["name"] == "wasmtime-wasi-http"))')
-rm -rf "$work/wit"
+rm -rf "$work/wit" "$work/wit3"
 cp -r "$(dirname "$manifest")/wit" "$work/wit"
-chmod -R u+w "$work/wit"
+cp -r "$(dirname "$manifest")/src/p3/wit" "$work/wit3"
+chmod -R u+w "$work/wit" "$work/wit3"
 version=$(sed -n 's/^package wasi:http@\(.*\);/\1/p' "$work/wit/deps/http.wit")
 
 build_javascript() {
@@ -38,10 +38,24 @@ build_javascript() {
     (cd "$packages" && node build.mjs "$source/app.js" wit "$work/javascript.wasm")
 }
 
-build_python() {
+# WIT, world, module of Python, component.
+componentize() {
     local packages=$work/python
     [ -x "$packages/bin/componentize-py" ] || { python3 -m venv "$packages" && "$packages/bin/pip" install --quiet componentize-py; }
-    (cd "$source" && "$packages/bin/componentize-py" --quiet -d "$work/wit" -w "wasi:http/proxy@$version" componentize app -o "$work/python.wasm")
+    # It leaves compiled modules beside them.
+    mkdir -p "$work/source"
+    cp "$source"/app*.py "$work/source/"
+    (cd "$work/source" && "$packages/bin/componentize-py" --quiet -d "$1" -w "$2" componentize "$3" -o "$4")
+}
+
+build_python() {
+    componentize "$work/wit" "wasi:http/proxy@$version" app "$work/python.wasm"
+}
+
+build_async() {
+    local version
+    version=$(sed -n 's/^package wasi:http@\(.*\);/\1/p' "$work/wit3/deps/http.wit")
+    componentize "$work/wit3" "wasi:http/service@$version" app_async "$work/async.wasm"
 }
 
 # In a container with nothing but the component, whose network is entered to ask it.

@@ -68,6 +68,15 @@ impl Limits {
         }
     }
 
+    /// Takes so many bytes of what is left for what is no memory of the module's, or nothing.
+    pub(crate) fn reserve(&mut self, bytes: usize) -> bool {
+        self.refused = !self.pool.take(bytes);
+        if !self.refused {
+            self.taken += bytes;
+        }
+        !self.refused
+    }
+
     /// Takes that much of what is left, or nothing.
     fn take(&mut self, bytes: usize, elements: usize) -> bool {
         self.last = (0, 0);

@@ -222,7 +222,7 @@ async fn connection(server: Arc<Server>, stream: TcpStream, mut stopped: watch::
         .timer(Timer)
         .header_read_timeout(Duration::from_secs(http.header_timeout))
         .max_header_size(http.header_bytes)
-        .max_buf_size(http.header_bytes.max(1 << 16))
+        .max_buf_size(http.header_bytes)
         // One that has said all may still listen.
         .half_close(true);
     let answer = service_fn(|request| server.clone().answer(request));

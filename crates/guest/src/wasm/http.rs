@@ -37,7 +37,7 @@ pub struct Http {
 
 impl Default for Http {
     fn default() -> Http {
-        Http { listen: None, requests: 128, connections: 512, timeout: 60, header_timeout: 15, header_bytes: 32 << 10, grace: 10 }
+        Http { listen: None, requests: 128, connections: 256, timeout: 60, header_timeout: 15, header_bytes: 32 << 10, grace: 10 }
     }
 }
 

@@ -23,6 +23,9 @@ use super::log;
 use super::ticker::{TICK, Ticker};
 use crate::host;
 
+/// What an instance takes of the container's memory beside its memories: a stack, and what is on its way in and out.
+const OVERHEAD: usize = 1 << 20;
+
 /// What all requests have in common.
 pub(super) struct Server {
     handler: ProxyPre<host::Component>,
@@ -182,7 +185,11 @@ impl Server {
         let mut wasi = crate::run::wasi(&self.args, &self.environment)?;
         // As runwasi's shim counts them. Nobody is at the other end of standard input.
         wasi.env("REQUEST_ID", id.to_string()).inherit_stdout().inherit_stderr();
-        let state = host::Component::new(wasi.build(), host::Limits::new(&self.boot, &self.pool));
+        let mut limits = host::Limits::new(&self.boot, &self.pool);
+        if self.boot.memory.is_some() && !limits.reserve(OVERHEAD) {
+            return Err(NoRoom(Error::msg(format!("{OVERHEAD} bytes are not left"))).into());
+        }
+        let state = host::Component::new(wasi.build(), limits);
         let mut store = crate::run::store(self.handler_engine(), &self.boot, state)?;
         store.limiter(|host| &mut host.limits);
         let timeout = self.http().timeout;

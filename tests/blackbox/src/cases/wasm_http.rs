@@ -349,7 +349,12 @@ fn no_room(ctx: &Ctx) -> Done {
     server.get("/c")?.is(200, "1\n")?;
     let out = server.end()?;
     check!(out.err.contains("no memory for an instance"), "{}", out.text());
-    Ok(())
+    // A quarter of it, which is less than instances take that do nothing.
+    let server = start(app(ctx, HTTP, &[])?.set("/linux/resources/memory/limit", json!(32 << 20)), "127.0.0.1:8080")?;
+    let all = server.all(&["/s9"; 30])?;
+    let count = |status: u32| all.iter().filter(|a| a.status == status).count();
+    check!((1..=12).contains(&count(200)) && count(200) + count(503) == 30, "{} of 30 were answered, and {} not", count(200), count(503));
+    server.end().map(drop)
 }
 
 fn term(ctx: &Ctx) -> Done {
