@@ -74,6 +74,7 @@ commands! {
     "resume" => Resume(Id), "Let the processes of a paused container go on";
     "update" => Update(Update), "Change the resource limits of a container";
     "events" => Events(Events), "Print statistics and out-of-memory events of a container";
+    "mounts" => Mounts(Mounts), "Add mounts to a running container, or remove them";
     "spec" => Spec(Spec), "Write a config.json to start from";
     "features" => Features(Features), "Print what this runtime supports as JSON";
     "do" => Do(Do), "Run a program in a sandbox without image or bundle";
@@ -391,6 +392,31 @@ pub(crate) struct User {
     pub(crate) uid: u32,
     /// Group id in the container; that of config.json where not given.
     pub(crate) gid: Option<u32>,
+}
+
+/// `hull mounts`.
+#[derive(Debug, Args)]
+pub(crate) struct Mounts {
+    /// What to do; removing looks at the destinations only
+    #[arg(value_name = "ACTION")]
+    pub(crate) action: MountsAction,
+
+    /// Id of the container
+    #[arg(value_name = "ID")]
+    pub(crate) id: String,
+
+    /// File with a list of mounts, as the field "mounts" of config.json, or - for standard input
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+}
+
+/// What `hull mounts` does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MountsAction {
+    /// Make them: binds, whose sources are paths of the host, and tmpfs.
+    Add,
+    /// Remove what was added there.
+    Remove,
 }
 
 /// `hull list`.

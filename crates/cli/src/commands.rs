@@ -30,6 +30,7 @@ pub(crate) fn execute(runtime: &Runtime, logger: &Rc<Logger>, cli: Cli) -> Resul
         Command::Resume(c) => runtime.freeze(&c.id, false).map(|()| 0),
         Command::Update(c) => runtime.update(&c.id, &resources(&c)?).map(|()| 0),
         Command::Events(c) => events(runtime, &c),
+        Command::Mounts(c) => mounts(runtime, &c),
         Command::Spec(c) => spec(&c),
         Command::Features(_) => print(&hull_spec::default::to_pretty(&crate::features::document(runtime)).map_err(json)?),
         Command::Do(c) => crate::sandbox::run(runtime, &c),
@@ -231,6 +232,19 @@ fn read(file: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     std::io::Read::read_to_end(&mut std::io::stdin(), &mut bytes).what(|| "cannot read standard input")?;
     Ok(bytes)
+}
+
+fn mounts(runtime: &Runtime, c: &args::Mounts) -> Result<i32> {
+    let mounts = hull_spec::Mount::list_from_slice(&read(&c.file)?);
+    let mounts = mounts.map_err(|e| Error::new(format!("\"{}\": {e}", c.file.display())))?;
+    match c.action {
+        args::MountsAction::Add => runtime.add_mounts(&c.id, mounts)?,
+        args::MountsAction::Remove => {
+            let paths: Vec<_> = mounts.into_iter().map(|m| m.destination).collect();
+            runtime.remove_mounts(&c.id, &paths)?;
+        }
+    }
+    Ok(0)
 }
 
 fn resources(c: &args::Update) -> Result<Resources> {

@@ -29,7 +29,7 @@ use args::{CgroupManager, Command, Global, Rootless};
 hull_sys::entry!(run);
 
 /// Words that name a command which makes a process in a container.
-const MAKE_PROCESSES: [&str; 4] = ["create", "run", "exec", "do"];
+const MAKE_PROCESSES: [&str; 5] = ["create", "run", "exec", "do", "mounts"];
 
 /// The program: the result is its exit code.
 #[cfg_attr(test, expect(dead_code, reason = "test programs begin in the test harness"))]

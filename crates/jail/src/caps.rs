@@ -14,6 +14,9 @@ pub const NAMES: [&str; 41] = [
 /// Number of CAP_SYS_ADMIN, which loading a filter without no_new_privs needs.
 pub(crate) const SYS_ADMIN: u32 = 21;
 
+/// Number of CAP_DAC_READ_SEARCH, which looks a path up wherever it leads.
+pub(crate) const DAC_READ_SEARCH: u32 = 2;
+
 /// Number of CAP_NET_BIND_SERVICE.
 pub const NET_BIND_SERVICE: u32 = 10;
 

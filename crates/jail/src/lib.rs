@@ -13,6 +13,7 @@ pub mod hooks;
 pub mod init;
 pub mod join;
 pub mod label;
+pub mod live;
 mod mounts;
 pub mod overlay;
 pub mod plan;

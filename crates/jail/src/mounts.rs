@@ -22,7 +22,7 @@ use crate::root::{Root, Want, kind_of};
 use crate::sync::{Ask, Sync};
 
 /// fsconfig(2) takes values shorter than this; longer ones need mount(2).
-const LONGEST_VALUE: usize = 256;
+pub(crate) const LONGEST_VALUE: usize = 256;
 
 /// The directory that mount(2) is given.
 const PLACE: &str = "mount";
@@ -99,7 +99,7 @@ impl<'a> Mounter<'a> {
         if m.options.copy_symlink && self.copy_symlink(m)? {
             return Ok(());
         }
-        let tree = self.source(index, m)?;
+        let tree = source(self.plan, index, self.idmaps, self.sync)?;
         if m.target == Path::new("/proc") && hull_sys::fs::magic_of(&tree).ok() != Some(hull_sys::fs::PROC_MAGIC) {
             return Err(Error::new(format!("\"{}\" is not a procfs, and only a procfs may be at /proc", m.source)));
         }
@@ -108,7 +108,7 @@ impl<'a> Mounter<'a> {
             true => self.target_nofollow(&m.target, want)?,
             false => self.target(&m.target, want, strict(m))?,
         };
-        self.change_bind(tree.as_fd(), m)?;
+        change_bind(self.plan, tree.as_fd(), m)?;
         mount::move_mount(tree.as_fd(), target.as_fd()).what(|| "cannot attach")?;
         self.propagate(tree.as_fd(), m)?;
         self.adopt(m, &tree)?;
@@ -116,27 +116,6 @@ impl<'a> Mounter<'a> {
             self.remember_kernel(m, tree);
         }
         Ok(())
-    }
-
-    /// The tree to bind, detached. In a user namespace the source may lie where this process can't go: then the
-    /// parent opens it, in this mount namespace so that earlier mounts are seen.
-    fn source(&self, index: usize, m: &MountPlan) -> Result<OwnedFd> {
-        let path = CString::new(m.source.as_bytes()).map_err(|_| Error::new("source: has a NUL byte"))?;
-        if !(self.plan.in_userns && m.idmap.is_some()) {
-            match open_source(&path, m) {
-                Err(e) if self.plan.in_userns && matches!(e.raw_os_error(), Some(libc::EACCES | libc::EINVAL)) => {}
-                Err(e) => return Err(e).what(|| format!("source \"{}\"", m.source)),
-                Ok(tree) => {
-                    if let Some(idmap) = m.idmap {
-                        set_idmap(tree.as_fd(), m, self.idmaps[idmap].as_fd())?;
-                    }
-                    return Ok(tree);
-                }
-            }
-        }
-        self.sync.ask(&Ask::Source(index))?;
-        let mut fds = self.sync.answer()?.ok_or_else(|| Error::new("the runtime is gone"))?;
-        fds.pop().ok_or_else(|| Error::new("the runtime sent no mount"))
     }
 
     fn copy_symlink(&self, m: &MountPlan) -> Result<bool> {
@@ -177,30 +156,6 @@ impl<'a> Mounter<'a> {
         Ok(())
     }
 
-    fn change_bind(&self, tree: BorrowedFd<'_>, m: &MountPlan) -> Result<()> {
-        let o = &m.options;
-        if crate::bindflags::asked(o) {
-            crate::bindflags::apply(tree, o, self.plan.in_userns)?;
-        }
-        if o.rec_set != 0 || o.rec_clr != 0 {
-            self.change(tree, o.rec_set, o.rec_clr, true)?;
-        }
-        Ok(())
-    }
-
-    fn change(&self, tree: BorrowedFd<'_>, set: u64, clear: u64, recursive: bool) -> Result<()> {
-        // The access time is a field, not a bit: to set it is to clear it first.
-        let clear = if set & attr::ATIME != 0 { clear | attr::ATIME } else { clear };
-        let change = Change { set, clear, recursive, ..Change::default() };
-        mount::set_attributes(tree, change).what(|| {
-            if self.plan.in_userns {
-                "cannot change mount flags (flags that another user namespace set can't be cleared)"
-            } else {
-                "cannot change mount flags"
-            }
-        })
-    }
-
     /// Propagation, in the order of the options.
     pub(crate) fn propagate(&self, tree: BorrowedFd<'_>, m: &MountPlan) -> Result<()> {
         for (flag, recursive) in &m.options.propagation {
@@ -226,7 +181,7 @@ impl<'a> Mounter<'a> {
         let long = data.iter().any(|(_, v)| v.as_ref().is_some_and(|v| v.len() >= LONGEST_VALUE));
         let made = match long {
             true => self.classic(m, &data, attributes, label),
-            false => self.create(m, &data, attributes, label),
+            false => create(m, &data, attributes, label),
         };
         let tree = match made {
             Ok(tree) => tree,
@@ -243,9 +198,7 @@ impl<'a> Mounter<'a> {
             set_idmap(tree.as_fd(), m, self.idmaps[idmap].as_fd())?;
         }
         mount::move_mount(tree.as_fd(), target.as_fd()).what(|| "cannot attach")?;
-        if m.options.rec_set != 0 || m.options.rec_clr != 0 {
-            self.change(tree.as_fd(), m.options.rec_set, m.options.rec_clr, true)?;
-        }
+        change_below(self.plan, tree.as_fd(), m)?;
         self.propagate(tree.as_fd(), m)?;
         self.adopt(m, &tree)?;
         if late {
@@ -256,36 +209,7 @@ impl<'a> Mounter<'a> {
         Ok(())
     }
 
-    fn create(&self, m: &MountPlan, data: &[(String, Option<String>)], attributes: u64, label: Labelled<'_>) -> Result<OwnedFd> {
-        let kind = c_string(&m.kind)?;
-        let context = Context::open(&kind).what(|| "cannot set up this type of file system")?;
-        let said = |option: &str| format!("option \"{option}\"");
-        if !m.source.is_empty() {
-            context.set(c"source", &c_string(&m.source)?).what(|| said("source"))?;
-        }
-        for (key, value) in data {
-            let done = match value {
-                Some(v) => context.set(&c_string(key)?, &c_string(v)?),
-                None => context.set_flag(&c_string(key)?),
-            };
-            done.what(|| match context.messages() {
-                text if text.is_empty() => said(key),
-                text => format!("{} ({text})", said(key)),
-            })?;
-        }
-        if let Labelled::Option(label) = label {
-            label.set(&context)?;
-        }
-        for flag in &m.options.superblock {
-            context.set_flag(&c_string(flag)?).what(|| said(flag))?;
-        }
-        context.mount(attributes).what(|| match context.messages() {
-            text if text.is_empty() => "cannot create the mount".to_owned(),
-            text => format!("cannot create the mount ({text})"),
-        })
-    }
-
-    /// As [`Mounter::create`] by mount(2), for options longer than fsconfig(2) takes (overlays of many layers). That
+    /// As [`create`] by mount(2), for options longer than fsconfig(2) takes (overlays of many layers). That
     /// call wants a place for the mount at once: it is in a file system that nobody else has, shown for as long as this
     /// takes, so that no name of the container's is looked up to find the mount again. It is shown in procfs, where it
     /// hides nothing that the options may name: layers may well be below the target.
@@ -334,7 +258,7 @@ impl<'a> Mounter<'a> {
         if device(&tree)? == device(scratch)? {
             return Err(Error::new("the mount is elsewhere: \"/proc\" is not what it should be"));
         }
-        self.change(tree.as_fd(), attributes, 0, false)?;
+        change(self.plan, tree.as_fd(), attributes, 0, false)?;
         Ok(tree)
     }
 
@@ -351,6 +275,88 @@ impl<'a> Mounter<'a> {
 /// /proc and /sys are never reached through a link of the image (CVE-2019-19921, CVE-2023-28642, CVE-2025-54867).
 fn strict(m: &MountPlan) -> bool {
     m.target.starts_with("/proc") || m.target.starts_with("/sys") && m.kind == "sysfs"
+}
+
+/// The tree to bind, detached. In a user namespace the source may lie where this process can't go: then the
+/// parent opens it, in this mount namespace so that earlier mounts are seen.
+pub(crate) fn source(plan: &Plan, index: usize, idmaps: &[OwnedFd], sync: &Sync) -> Result<OwnedFd> {
+    let m = &plan.mounts[index];
+    let path = CString::new(m.source.as_bytes()).map_err(|_| Error::new("source: has a NUL byte"))?;
+    if !(plan.in_userns && m.idmap.is_some()) {
+        match open_source(&path, m) {
+            Err(e) if plan.in_userns && matches!(e.raw_os_error(), Some(libc::EACCES | libc::EINVAL)) => {}
+            Err(e) => return Err(e).what(|| format!("source \"{}\"", m.source)),
+            Ok(tree) => {
+                if let Some(idmap) = m.idmap {
+                    set_idmap(tree.as_fd(), m, idmaps[idmap].as_fd())?;
+                }
+                return Ok(tree);
+            }
+        }
+    }
+    sync.ask(&Ask::Source(index))?;
+    let mut fds = sync.answer()?.ok_or_else(|| Error::new("the runtime is gone"))?;
+    fds.pop().ok_or_else(|| Error::new("the runtime sent no mount"))
+}
+
+/// Gives a detached bind the attributes that its options ask for.
+pub(crate) fn change_bind(plan: &Plan, tree: BorrowedFd<'_>, m: &MountPlan) -> Result<()> {
+    let o = &m.options;
+    if crate::bindflags::asked(o) {
+        crate::bindflags::apply(tree, o, plan.in_userns)?;
+    }
+    change_below(plan, tree, m)
+}
+
+/// Changes the attributes of a mount and those below it, as its options ask.
+pub(crate) fn change_below(plan: &Plan, tree: BorrowedFd<'_>, m: &MountPlan) -> Result<()> {
+    match (m.options.rec_set, m.options.rec_clr) {
+        (0, 0) => Ok(()),
+        (set, clear) => change(plan, tree, set, clear, true),
+    }
+}
+
+fn change(plan: &Plan, tree: BorrowedFd<'_>, set: u64, clear: u64, recursive: bool) -> Result<()> {
+    // The access time is a field, not a bit: to set it is to clear it first.
+    let clear = if set & attr::ATIME != 0 { clear | attr::ATIME } else { clear };
+    let change = Change { set, clear, recursive, ..Change::default() };
+    mount::set_attributes(tree, change).what(|| {
+        if plan.in_userns {
+            "cannot change mount flags (flags that another user namespace set can't be cleared)"
+        } else {
+            "cannot change mount flags"
+        }
+    })
+}
+
+/// Makes a file system, attached nowhere yet.
+pub(crate) fn create(m: &MountPlan, data: &[(String, Option<String>)], attributes: u64, label: Labelled<'_>) -> Result<OwnedFd> {
+    let kind = c_string(&m.kind)?;
+    let context = Context::open(&kind).what(|| "cannot set up this type of file system")?;
+    let said = |option: &str| format!("option \"{option}\"");
+    if !m.source.is_empty() {
+        context.set(c"source", &c_string(&m.source)?).what(|| said("source"))?;
+    }
+    for (key, value) in data {
+        let done = match value {
+            Some(v) => context.set(&c_string(key)?, &c_string(v)?),
+            None => context.set_flag(&c_string(key)?),
+        };
+        done.what(|| match context.messages() {
+            text if text.is_empty() => said(key),
+            text => format!("{} ({text})", said(key)),
+        })?;
+    }
+    if let Labelled::Option(label) = label {
+        label.set(&context)?;
+    }
+    for flag in &m.options.superblock {
+        context.set_flag(&c_string(flag)?).what(|| said(flag))?;
+    }
+    context.mount(attributes).what(|| match context.messages() {
+        text if text.is_empty() => "cannot create the mount".to_owned(),
+        text => format!("cannot create the mount ({text})"),
+    })
 }
 
 /// Opens what a bind mount shows.

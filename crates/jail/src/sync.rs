@@ -18,6 +18,8 @@ pub enum Ask {
     Map,
     /// The pidfd of the last child, by the stage in between.
     Staged(OwnedFd),
+    /// This mount, of this number, is about to be attached or detached.
+    Mount(usize, u64),
     /// Open the source of this mount in my mount namespace, with the parent's privileges.
     Source(usize),
     /// Make this device for me: the host has none at its path.
@@ -63,6 +65,7 @@ impl Sync {
             Ask::Map => (b'U', vec![], None),
             Ask::Staged(fd) => (b'S', vec![], Some(fd.as_fd())),
             Ask::Source(index) => (b'M', index.to_ne_bytes().to_vec(), None),
+            Ask::Mount(index, number) => (b'A', [(*index as u64).to_ne_bytes(), number.to_ne_bytes()].concat(), None),
             Ask::Device(index) => (b'N', index.to_ne_bytes().to_vec(), None),
             Ask::Hooks => (b'H', vec![], None),
             Ask::Console(fd) => (b'C', vec![], Some(fd.as_fd())),
@@ -97,6 +100,11 @@ impl Sync {
             (b'S', Some(fd)) => Ask::Staged(fd),
             (b'M', _) => Ask::Source(payload.try_into().map(usize::from_ne_bytes).map_err(|_| garbled())?),
             (b'N', _) => Ask::Device(payload.try_into().map(usize::from_ne_bytes).map_err(|_| garbled())?),
+            (b'A', _) if payload.len() == 2 * size_of::<u64>() => {
+                let number = |half: &[u8]| half.try_into().map(u64::from_ne_bytes).map_err(|_| garbled());
+                let (index, mount) = payload.split_at(size_of::<u64>());
+                Ask::Mount(number(index)? as usize, number(mount)?)
+            }
             (b'H', _) => Ask::Hooks,
             (b'C', Some(fd)) => Ask::Console(fd),
             (b'O', Some(fd)) => {

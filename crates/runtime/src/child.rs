@@ -126,6 +126,7 @@ impl Conversation {
                 Ask::NotExecuted(text) => return Err(Error::not_executed(text)),
                 Ask::Staged(_) => Err(Error::new("a process in between came too late")),
                 Ask::Listener(..) => Err(Error::new("a seccomp listener came too early")),
+                Ask::Mount(..) => Err(Error::new("a process that should not told of a mount")),
             };
             match done {
                 Ok(()) => self.sync.go()?,
@@ -157,38 +158,10 @@ impl Conversation {
         hull_jail::device_for(device.ok_or_else(|| Error::new("a device that is not in the plan"))?, plan)
     }
 
-    /// Opens a mount's source in the container's mount namespace with hull's own rights: a process of its own goes
-    /// there and answers in hull's place.
     fn open_source(&self, answers: &Answers<'_>, index: usize) -> Result<()> {
         let plan = answers.plan.ok_or_else(|| Error::new("a process that should not asked for a mount"))?;
-        let mount = plan.mounts.get(index).ok_or_else(|| Error::new("a mount that is not in the plan"))?;
-        // SAFETY: Runtime::launch checked that this process has one thread.
-        match unsafe { clone::clone3(0, None) }.what(|| "cannot make a process")? {
-            Side::Child => {
-                let here = Here::new();
-                let is_new = plan.new & flags::NEWNS != 0;
-                let opened = clone::setns(self.child.pidfd.as_fd(), flags::NEWNS)
-                    .what(|| "cannot enter the container's mount namespace")
-                    .and_then(|()| hull_jail::source_for(mount, answers.idmaps));
-                let opened = match opened {
-                    // What is mounted below it can't be left out there, since the container has no right to look
-                    // behind it; on the host it can. Not for a namespace that is joined: whoever owns it may have
-                    // put there what fails, and another file has that name on the host.
-                    Err(e) if is_new && e.errno() == Some(libc::EINVAL) => {
-                        here.and_then(Here::back).and_then(|()| hull_jail::source_for(mount, answers.idmaps))
-                    }
-                    other => other,
-                };
-                let said = match opened {
-                    Ok(tree) => self.sync.give(tree.as_fd()),
-                    Err(e) => self.sync.refuse(&e.to_string()),
-                };
-                clone::exit_now(i32::from(said.is_err()))
-            }
-            Side::Parent(child) => {
-                hull_sys::pidfd::reap(child.pidfd.as_fd()).what(|| "cannot wait for a process").map(drop)
-            }
-        }
+        let opener = source_opener(&self.child, &self.sync, plan, index, answers.idmaps)?;
+        hull_sys::pidfd::reap(opener.pidfd.as_fd()).what(|| "cannot wait for a process").map(drop)
     }
 
     /// Listens after the last word was given: until exec closed the socket, or failed.
@@ -253,6 +226,37 @@ impl Here {
         clone::setns(self.namespace.as_fd(), flags::NEWNS).what(doing)?;
         rustix::process::fchdir(&self.root).what(doing)?;
         rustix::process::chroot(".").what(doing)
+    }
+}
+
+/// Makes a process that opens a mount's source in the mount namespace of `child` with hull's own rights, and answers
+/// `sync` in hull's place.
+pub(crate) fn source_opener(child: &Child, sync: &Sync, plan: &Plan, index: usize, idmaps: &[OwnedFd]) -> Result<Child> {
+    let mount = plan.mounts.get(index).ok_or_else(|| Error::new("a mount that is not in the plan"))?;
+    // SAFETY: who asked for a container or a visit to one checked that this process has one thread.
+    match unsafe { clone::clone3(0, None) }.what(|| "cannot make a process")? {
+        Side::Child => {
+            let here = Here::new();
+            let is_new = plan.new & flags::NEWNS != 0;
+            let opened = clone::setns(child.pidfd.as_fd(), flags::NEWNS)
+                .what(|| "cannot enter the container's mount namespace")
+                .and_then(|()| hull_jail::source_for(mount, idmaps));
+            let opened = match opened {
+                // What is mounted below it can't be left out there, since the container has no right to look
+                // behind it; on the host it can. Not for a namespace that is joined: whoever owns it may have
+                // put there what fails, and another file has that name on the host.
+                Err(e) if is_new && e.errno() == Some(libc::EINVAL) => {
+                    here.and_then(Here::back).and_then(|()| hull_jail::source_for(mount, idmaps))
+                }
+                other => other,
+            };
+            let said = match opened {
+                Ok(tree) => sync.give(tree.as_fd()),
+                Err(e) => sync.refuse(&e.to_string()),
+            };
+            clone::exit_now(i32::from(said.is_err()))
+        }
+        Side::Parent(opener) => Ok(opener),
     }
 }
 

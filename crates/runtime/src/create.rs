@@ -327,6 +327,14 @@ impl<'a> Launched<'a> {
         self.state.pid = self.talk()?.child.pid;
         // One that is dead already has left word of the cause where the parent listens next.
         self.state.start_time = start_time(self.state.pid).unwrap_or_default();
+        // The program does not run yet, so these are the namespaces that were made for it. A kernel that won't tell an
+        // ordinary user of them leaves no number, and mounts can't be added then.
+        let number = |flag: u64, kind: &str| match self.state.namespaces & flag {
+            0 => 0,
+            _ => crate::mounts::namespace_number(self.state.pid, kind).unwrap_or_default(),
+        };
+        let numbers = (number(clone::flags::NEWNS, "mnt"), number(clone::flags::NEWUSER, "user"));
+        (self.state.mount_ns, self.state.user_ns) = numbers;
         self.dir()?.save(&self.state)
     }
 

@@ -46,6 +46,7 @@ mod engine;
 mod exec;
 mod ids;
 mod listener;
+mod mounts;
 mod netdev;
 mod notify;
 mod relay;
@@ -60,7 +61,7 @@ pub use exec::ExecOptions;
 pub use hull_jail::error::Context;
 pub use hull_jail::overlay::HostOverlay;
 pub use hull_jail::{Error, Result};
-pub use state::{State, Status};
+pub use state::{Added, State, Status};
 
 /// How grave a report is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

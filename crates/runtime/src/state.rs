@@ -65,9 +65,27 @@ pub struct State {
     /// before it, and are not its to undo.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mounts_before: Option<Vec<u64>>,
+    /// The inode of its mount namespace, read before its program could leave it; 0 where it has none of its own.
+    #[serde(default)]
+    pub mount_ns: u64,
+    /// The same of its user namespace.
+    #[serde(default)]
+    pub user_ns: u64,
+    /// Mounts that were added while it ran: those, and no others, can be removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub added: Vec<Added>,
     /// Annotations of config.json.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
+}
+
+/// A mount that was added while its container ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Added {
+    /// Where, as it was called.
+    pub destination: PathBuf,
+    /// The kernel's number of it.
+    pub mount: u64,
 }
 
 /// Where a container is in its life (runtime.md, "State").

@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::config::{Process, Resources, Spec};
+use crate::config::{Mount, Process, Resources, Spec};
 use crate::locate::{self, push_index, push_key};
 
 /// What is wrong with a document: the field, its value, what is allowed.
@@ -153,6 +153,16 @@ impl Spec {
         let mut spec: Spec = read(bytes, "config.json")?;
         crate::mountopts::take_mappings(&mut spec).map_err(|e| e.within("config.json"))?;
         Ok(spec)
+    }
+}
+
+impl Mount {
+    /// Reads a list of mounts, as the field `mounts` of config.json has it.
+    ///
+    /// # Errors
+    /// By the field that is of the wrong type or missing.
+    pub fn list_from_slice(bytes: &[u8]) -> Result<Vec<Mount>, Error> {
+        read(bytes, "mounts")
     }
 }
 

@@ -91,6 +91,7 @@ unsafe extern "C" fn early(stack: *const usize) {
             let arg = *argv.add(i) as *const u8;
             // Where such a word is not the command, little is lost.
             wanted |= same(arg, b"create\0") || same(arg, b"run\0") || same(arg, b"exec\0") || same(arg, b"do\0");
+            wanted |= same(arg, b"mounts\0");
             i += 1;
         }
         if !wanted {

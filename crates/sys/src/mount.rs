@@ -206,6 +206,34 @@ pub fn set_attributes(mount: BorrowedFd<'_>, change: Change<'_>) -> io::Result<(
     check(ret).map(drop)
 }
 
+/// The kernel's number of the mount that `fd` is on, as /proc/self/mountinfo has it (statx(2), Linux 5.8). It may become
+/// another's once the mount is gone.
+///
+/// # Errors
+/// ENOSYS on an older kernel.
+pub fn number(fd: impl AsFd) -> io::Result<u64> {
+    mount_number(fd, rustix::fs::StatxFlags::MNT_ID)
+}
+
+/// A number of it that no other mount ever has; before Linux 6.8 the same as [`number`].
+///
+/// # Errors
+/// ENOSYS before Linux 5.8.
+pub fn unique_number(fd: impl AsFd) -> io::Result<u64> {
+    /// STATX_MNT_ID_UNIQUE.
+    const UNIQUE: u32 = 0x4000;
+    let fd = fd.as_fd();
+    mount_number(fd, rustix::fs::StatxFlags::from_bits_retain(UNIQUE)).or_else(|_| number(fd))
+}
+
+fn mount_number(fd: impl AsFd, what: rustix::fs::StatxFlags) -> io::Result<u64> {
+    let st = rustix::fs::statx(fd, "", rustix::fs::AtFlags::EMPTY_PATH, what)?;
+    match st.stx_mask & what.bits() {
+        0 => Err(io::Error::from_raw_os_error(libc::ENOSYS)),
+        _ => Ok(st.stx_mnt_id),
+    }
+}
+
 /// mount(2), for what the mount API can't say: propagation of "/", remounts of a superblock, long data strings.
 ///
 /// # Errors

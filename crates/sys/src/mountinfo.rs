@@ -16,6 +16,8 @@ pub struct Mount {
     pub point: PathBuf,
     /// Options of the mount, such as "rw,nosuid".
     pub options: String,
+    /// Whether what is mounted on it appears elsewhere too.
+    pub shared: bool,
     /// Type of the file system.
     pub kind: String,
     /// Options of the file system.
@@ -45,10 +47,10 @@ fn line(line: &[u8]) -> Option<Mount> {
     let (root, point) = (path()?, path()?);
     let text = |field: &[u8]| String::from_utf8_lossy(field).into_owned();
     let options = text(fields.next()?);
-    let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
+    let shared = fields.by_ref().take_while(|field| *field != b"-").fold(false, |shared, tag| shared | tag.starts_with(b"shared:"));
     let kind = text(fields.next()?);
     let data = text(fields.nth(1).unwrap_or_default());
-    Some(Mount { id, root, point, options, kind, data })
+    Some(Mount { id, root, point, options, shared, kind, data })
 }
 
 /// Blanks and the like are written in octal.
@@ -78,6 +80,7 @@ mod tests {
         let mounts = parse(text);
         assert_eq!(mounts.len(), 2);
         assert_eq!((mounts[0].id, mounts[1].id), (36, 37));
+        assert_eq!((mounts[0].shared, mounts[1].shared), (true, false));
         assert_eq!(mounts[0].point, PathBuf::from("/mnt/my disk\\040"));
         let words = [&mounts[0].options, &mounts[0].kind, &mounts[0].data];
         assert_eq!(words, ["rw,noatime", "ext4", "rw,quota"]);

@@ -31,10 +31,68 @@ fn main() {
         Some("stay") => std::thread::sleep(std::time::Duration::from_secs(1000)),
         Some("peek") => peek(number(rest[0]) as u64, rest[1]),
         Some("seize") => seize(),
+        Some("leave") => leave(&rest),
+        Some("fuse") => fuse(rest[0]),
         Some("exit") => exit(number(rest[0]) as i32),
         other => {
             eprintln!("hull-probe: unknown {other:?}");
             exit(99)
+        }
+    }
+}
+
+/// Leaves namespaces for new ones: `user`, `mnt`; with `again`, until the mount namespace has the number of the first. Then
+/// makes what comes to be at /new writable, and writes to it.
+fn leave(what: &[&str]) {
+    let number = || fs::read_link("/proc/self/ns/mnt").expect("a number");
+    let flags = |name| match name { "user" => libc::CLONE_NEWUSER, "mnt" => libc::CLONE_NEWNS, _ => 0 };
+    let first = number();
+    // SAFETY: plain system call without pointers.
+    let unshare = |flags| unsafe { libc::unshare(flags) };
+    println!("left {}", unshare(what.iter().fold(0, |all, name| all | flags(name))));
+    for _ in 0..what.iter().filter(|w| **w == "again").count() * 500 {
+        if number() == first {
+            break;
+        }
+        unshare(libc::CLONE_NEWNS);
+    }
+    println!("same {}", number() == first);
+    let _ = io::stdout().flush();
+    while fs::metadata("/new/file").is_err() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let (flags, none) = (libc::MS_REMOUNT | libc::MS_BIND, std::ptr::null());
+    // SAFETY: the target is a C string, and the kernel looks at nothing else for these flags.
+    unsafe { libc::mount(none, c"/new".as_ptr(), none, flags, none.cast()) };
+    println!("wrote {}", fs::write("/new/file", "by the container\n").is_ok());
+    let _ = io::stdout().flush();
+    std::thread::sleep(std::time::Duration::from_secs(1000));
+}
+
+/// Serves a file system at `path` that answers no question but the first.
+fn fuse(path: &str) {
+    use std::io::Read;
+    let mut device = fs::OpenOptions::new().read(true).write(true).open("/dev/fuse").expect("/dev/fuse");
+    let options = format!("fd={},rootmode=40000,user_id=0,group_id=0,allow_other\0", std::os::fd::AsRawFd::as_raw_fd(&device));
+    fs::create_dir_all(path).expect("a directory");
+    let target = std::ffi::CString::new(path).expect("a path");
+    // SAFETY: all are C strings that outlive the call.
+    let ret = unsafe { libc::mount(c"x".as_ptr(), target.as_ptr(), c"fuse".as_ptr(), 0, options.as_ptr().cast()) };
+    println!("mounted {ret} {}", errno());
+    let _ = io::stdout().flush();
+    let mut request = vec![0u8; 1 << 18];
+    loop {
+        let Ok(n) = device.read(&mut request) else { continue };
+        // struct fuse_in_header: length, operation, unique number; FUSE_INIT is 26.
+        if n >= 16 && request[4..8] == 26u32.to_ne_bytes() {
+            let mut answer = [0u8; 80];
+            answer[..4].copy_from_slice(&80u32.to_ne_bytes());
+            answer[8..16].copy_from_slice(&request[8..16]);
+            answer[16..20].copy_from_slice(&7u32.to_ne_bytes());
+            answer[20..24].copy_from_slice(&31u32.to_ne_bytes());
+            answer[36..40].copy_from_slice(&4096u32.to_ne_bytes());
+            answer[40..44].copy_from_slice(&1u32.to_ne_bytes());
+            device.write_all(&answer).expect("an answer");
         }
     }
 }

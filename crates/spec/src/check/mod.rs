@@ -15,7 +15,7 @@ use std::fmt;
 
 pub use sysctl::path as sysctl_path;
 
-use crate::config::{Hooks, Spec};
+use crate::config::{Hooks, Mount, Spec};
 use crate::load::Error;
 use crate::locate::push_key;
 
@@ -71,6 +71,18 @@ impl Spec {
         let mut warnings = Vec::new();
         self.parts(host, &mut warnings).map_err(|e| e.within("config.json"))?;
         Ok(warnings)
+    }
+
+    /// The document with other mounts, for a container that exists; and what a user should be warned of.
+    ///
+    /// # Errors
+    /// By the first field of the mounts that is not as the specification demands.
+    pub fn with_mounts(mut self, mounts: Vec<Mount>, host: &CheckHost) -> std::result::Result<(Spec, Vec<Warning>), Error> {
+        self.mounts = mounts;
+        crate::mountopts::take_mappings(&mut self)?;
+        let mut warnings = Vec::new();
+        mounts::check(&self, &self.linux(), host, &mut warnings)?;
+        Ok((self, warnings))
     }
 
     fn parts(&self, host: &CheckHost, warnings: &mut Vec<Warning>) -> Result {
