@@ -511,11 +511,7 @@ fn not_running(ctx: &Ctx) -> Done {
 
 fn wasm(ctx: &Ctx) -> Done {
     need(ctx)?;
-    let features = ctx.rt(&["features"])?.ok()?.out;
-    if !features.contains("wasm") || !ctx.base.join("bin/probe.wasm").exists() {
-        skip!("isolation wasm is not installed, or no compiler for it");
-    }
-    let c = writable(ctx)?.args(&["/bin/probe.wasm", "sleep", "1000"]).option("--isolation=wasm").up()?;
+    let c = super::wasm::module(ctx)?.args(&["/bin/probe.wasm", "sleep"]).up()?;
     let out = add(&c, json!([mount("/new", "bind", "/proc", &["rbind"])]))?;
     out.fails()?.names(&["isolation \"wasm\""])?;
     Ok(())
