@@ -16,6 +16,7 @@ use hull_sys::clone::{self, flags};
 use hull_sys::creds::CapSets;
 use hull_sys::fs::{CGROUP2_MAGIC, PROC_MAGIC, SYSFS_MAGIC, magic_of};
 use hull_sys::mount::{self, Change};
+use hull_sys::mountinfo;
 
 use crate::caps::{DAC_READ_SEARCH, SYS_ADMIN};
 use crate::error::{Context as _, Error, Result};
@@ -30,8 +31,19 @@ use crate::sync::{Ask, Sync};
 pub enum Order<'a> {
     /// Make all mounts of the plan, or none.
     Add(&'a Plan),
-    /// Detach what is at these paths, one after the other, if it is one of these mounts.
-    Remove(&'a [(PathBuf, Vec<u64>)]),
+    /// Detach these, one after the other.
+    Remove(&'a [Doomed]),
+}
+
+/// What is to be detached.
+#[derive(Debug)]
+pub struct Doomed {
+    /// Where it was added.
+    pub path: PathBuf,
+    /// Its number; more than one where several were added there, of which the last is meant.
+    pub numbers: Vec<u64>,
+    /// Whether it is to go since what it was mounted on goes: then it may be gone already.
+    pub along: bool,
 }
 
 /// A visit to a container's mounts.
@@ -171,18 +183,37 @@ impl Place<'_> {
         Ok(tree)
     }
 
-    fn remove_all(&self, list: &[(PathBuf, Vec<u64>)]) -> Result<()> {
-        for (index, (path, numbers)) in list.iter().enumerate() {
-            let removed = self.find(path, None).and_then(|(found, _)| {
-                if !numbers.contains(&mount::unique_number(&found).what(|| "statx")?) {
-                    return Err(Error::new("what is mounted there is not what was added there"));
-                }
-                self.announce(index, &found)?;
-                self.detach(&found)
-            });
-            removed.map_err(|e| e.during(&format!("cannot remove \"{}\"", path.display())))?;
+    fn remove_all(&self, list: &[Doomed]) -> Result<()> {
+        for (index, doomed) in list.iter().enumerate() {
+            let found = match self.search(doomed) {
+                Err(_) if doomed.along => continue,
+                other => other,
+            };
+            let removed = found.and_then(|found| self.announce(index, &found).and_then(|()| self.detach(&found)));
+            removed.map_err(|e| e.during(&format!("cannot remove \"{}\"", doomed.path.display())))?;
         }
         Ok(())
+    }
+
+    /// Finds a mount where it was added, or wherever it is by now: a container that renames a directory above it is not
+    /// to keep it so.
+    fn search(&self, doomed: &Doomed) -> Result<OwnedFd> {
+        /// How often what is renamed meanwhile is looked for anew.
+        const PATIENCE: usize = 20;
+        let at = |path: &Path| {
+            let found = self.find(path, None)?.0;
+            match doomed.numbers.contains(&mount::unique_number(&found).what(|| "statx")?) {
+                true => Ok(found),
+                false => Err(Error::new("what is mounted there is not what was added there")),
+            }
+        };
+        let there = at(&doomed.path);
+        for _ in 0..if there.is_err() { PATIENCE } else { 0 } {
+            if let Some(found) = self.table()?.iter().rev().find_map(|m| at(&m.point).ok()) {
+                return Ok(found);
+            }
+        }
+        there
     }
 
     /// Finds a path, name by name, following no link; what is missing is made where it is told what it is to be, and
@@ -229,16 +260,20 @@ impl Place<'_> {
 
     /// What is mounted on a mount that is shared appears wherever else that is.
     fn refuse_shared(&self, target: &OwnedFd) -> Result<()> {
-        let doing = || "cannot read the table of mounts";
         let number = mount::number(target).what(|| "cannot tell mounts apart")?;
-        let table = rustix::fs::openat(&self.own, "mountinfo", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).what(doing)?;
-        let mut text = Vec::new();
-        std::io::Read::read_to_end(&mut std::fs::File::from(table), &mut text).what(doing)?;
-        match hull_sys::mountinfo::parse(&text).iter().find(|m| m.id == number) {
+        match self.table()?.iter().find(|m| m.id == number) {
             Some(m) if !m.shared => Ok(()),
             Some(_) => Err(Error::new("it is on a mount that is shared with others, where the new one would appear too")),
             None => Err(Error::new("it is on a mount that is not the container's")),
         }
+    }
+
+    fn table(&self) -> Result<Vec<mountinfo::Mount>> {
+        let doing = || "cannot read the table of mounts";
+        let table = rustix::fs::openat(&self.own, "mountinfo", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).what(doing)?;
+        let mut text = Vec::new();
+        std::io::Read::read_to_end(&mut std::fs::File::from(table), &mut text).what(doing)?;
+        Ok(mountinfo::parse(&text))
     }
 
     /// Has the parent put a mount on record before it changes.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
 
-use hull_jail::live::{LONGEST_OPTION, Live, Order};
+use hull_jail::live::{Doomed, LONGEST_OPTION, Live, Order};
 use hull_jail::plan::{MountPlan, Options, Plan, clean};
 use hull_jail::sync::{Ask, Sync};
 use hull_spec::{Mount, NamespaceKind, Spec};
@@ -75,11 +75,12 @@ impl Runtime {
         }
     }
 
-    /// Removes mounts that [`Runtime::add_mounts`] made at these paths, the last first.
+    /// Removes mounts that [`Runtime::add_mounts`] made at these paths, the last first, wherever the container has moved
+    /// them by renaming a directory above; what was added below them goes along.
     ///
     /// # Errors
-    /// Where the container does not run or has left its namespaces, and for a path at which the mount on top is not
-    /// one that was added there.
+    /// Where the container does not run or has left its namespaces, and for a path at which nothing was added, or that
+    /// has something else on top of it.
     pub fn remove_mounts(&self, id: &str, paths: &[PathBuf]) -> Result<()> {
         let (dir, mut state, _) = self.to_visit(id)?;
         let mut list = Vec::with_capacity(paths.len());
@@ -88,10 +89,21 @@ impl Runtime {
             if numbers.is_empty() {
                 return Err(Error::new(format!("cannot remove \"{}\": nothing was added there", path.display())));
             }
-            list.push((path, numbers));
+            list.push(Doomed { path, numbers, along: false });
         }
+        // What was added below later is forgotten along with it. It is sent for, too: the container may have put another
+        // directory in the place of the mount, so that what was added there is not on it and would stay.
+        let named = |path: &Path| list.iter().any(|d| d.path == path);
+        let mut along = Vec::new();
+        for (index, a) in state.added.iter().enumerate().rev().filter(|(_, a)| !named(&a.destination)) {
+            let since = |d: &&Doomed| a.destination.starts_with(&d.path) && d.numbers.iter().any(|n| position(&state, *n) < Some(index));
+            if list.iter().any(|d| since(&d)) {
+                along.push(Doomed { path: a.destination.clone(), numbers: vec![a.mount], along: true });
+            }
+        }
+        list.extend(along);
         // What is below goes first: it would go along and be missed afterwards.
-        list.sort_by_key(|(path, _)| std::cmp::Reverse(path.components().count()));
+        list.sort_by_key(|d| std::cmp::Reverse(d.path.components().count()));
         let child = self.visit(&state, Order::Remove(&list))?;
         let end = Instant::now() + PATIENCE;
         let mut asked: Option<u64> = None;
@@ -190,6 +202,11 @@ fn namespaces(state: &State) -> Result<(Option<OwnedFd>, OwnedFd)> {
         }
     }
     Ok((own_user.then_some(user), mount))
+}
+
+/// When a mount was added, among those on record.
+fn position(state: &State, mount: u64) -> Option<usize> {
+    state.added.iter().position(|a| a.mount == mount)
 }
 
 fn refused(index: usize, field: &str, why: &str) -> Error {

@@ -27,7 +27,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(hostile_target, "no link of a destination is followed, and nothing is added to what the kernel shows of itself"),
     case!(shared_target, "what would appear on the host is refused"),
     case!(config_stays, "mounts and masks of config.json are not removed, whatever leads to them"),
-    case!(renamed, "a directory renamed to where a mount was added does not get its own removed"),
+    case!(renamed, "what was added is removed wherever the container has moved it, and nothing that took its place"),
     case!(stacked, "of mounts at one place the last added goes first, and one that is not hull's goes never"),
     case!(below, "what is removed with another is forgotten, and a list that was added is removed as it is"),
     case!(hung, "a file system of the container that answers nothing holds hull up for no more than 10 s").limit(60),
@@ -334,15 +334,37 @@ fn config_stays(ctx: &Ctx) -> Done {
 
 fn renamed(ctx: &Ctx) -> Done {
     let c = masked(ctx)?.up()?;
-    add(&c, json!([mount("/vol/secret", "tmpfs", "tmpfs", &[])]))?.ok()?;
+    let tmp = |path: &str| mount(path, "tmpfs", "tmpfs", &[]);
+    let points = || -> Result<Vec<String>, Stop> { Ok(host::mounts(&c.pid()?.to_string()).into_iter().map(|m| m.target).collect()) };
+    let before = points()?.len();
+    // A mask takes its place.
+    add(&c, json!([tmp("/vol/secret")]))?.ok()?;
     c.sh("mv /vol /v2 && mv /app /vol")?.ok()?;
     let out = remove(&c, &["/vol/secret"])?;
-    same!(c.exec(&["/bin/ls", "/vol/secret"])?.ok()?.out, "", "files in what is masked");
-    out.fails()?.names(&["/vol/secret"])?;
-    c.sh("rm /vol/secret; mv /vol /app; ln -s /app /vol")?.ok()?;
-    remove(&c, &["/vol/secret"])?.fails()?.names(&["link"])?;
-    c.sh("rm /vol && mv /v2 /vol")?.ok()?;
-    remove(&c, &["/vol/secret"])?.ok()?;
+    same!(c.exec(&["/bin/ls", "/vol/secret"])?.ok()?.out, "", "files in what is masked, after {}", out.text());
+    out.ok()?;
+    check!(points()?.iter().any(|p| p == "/vol/secret"), "the mask is gone");
+    check!(!points()?.iter().any(|p| p == "/v2/secret"), "what was added stays where it was moved");
+    remove(&c, &["/vol/secret"])?.fails()?.names(&["/vol/secret"])?;
+    // A link to the mask does.
+    add(&c, json!([tmp("/dir/secret")]))?.ok()?;
+    c.sh("mv /dir /d2 && ln -s /vol /dir")?.ok()?;
+    remove(&c, &["/dir/secret"])?.ok()?;
+    // A directory does, to which more is added.
+    add(&c, json!([tmp("/one/a")]))?.ok()?;
+    c.sh("mv /one /two && mkdir -p /one/a")?.ok()?;
+    add(&c, json!([tmp("/one/a/b"), tmp("/one/other")]))?.ok()?;
+    remove(&c, &["/one/a"])?.ok()?;
+    same!(points()?.len(), before + 1, "mounts, of which one is still to go");
+    remove(&c, &["/one/other"])?.ok()?;
+    // What was added before, and is not on it, does not go along.
+    add(&c, json!([tmp("/x/y/z")]))?.ok()?;
+    c.sh("mv /x /w && mkdir -p /x/y")?.ok()?;
+    add(&c, json!([tmp("/x/y")]))?.ok()?;
+    remove(&c, &["/x/y"])?.ok()?;
+    check!(points()?.iter().any(|p| p == "/w/y/z"), "another mount went along");
+    remove(&c, &["/x/y/z"])?.ok()?;
+    same!(points()?.len(), before, "mounts in the container");
     Ok(())
 }
 
