@@ -13,5 +13,5 @@ macro_rules! subjects {
 subjects!(
     every,
     lifecycle, state, signals, process, users, caps, exec, mounts, namespaces, seccomp, cgroups, devices, hooks, terminal, errors,
-    hostile, cve, rootless, cli, hull_only, live, do_, cgroup2, wasm, wasm_limits, wasm_http, wasm_artifact, lsm, selinux, notify,
+    hostile, cve, rootless, cli, hull_only, live, do_, cgroup2, wasm, wasm_limits, wasm_cve, wasm_http, wasm_artifact, lsm, selinux, notify,
 );
