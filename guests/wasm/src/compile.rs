@@ -4,6 +4,7 @@
 //! and every system call but those that memory and the output need. An import that nothing provides is an error here,
 //! by its name, so that such a container is refused when it is created.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io::{Read as _, Write as _};
 
@@ -38,12 +39,21 @@ fn compile(settings: Vec<OsString>) -> Result<()> {
     let (engine, of_served) = (engine?, of_served?);
     crate::confine::give_up_rights()?;
     crate::confine::compiler()?;
-    let bytes = wat::parse_bytes(&input).map_err(|e| wasmtime::Error::msg(e.to_string()))?;
+    let bytes = parse(&input)?;
     let engine = if crate::http::is_handler(&bytes) { of_served } else { engine };
-    let code = if is_component(&bytes) { component(&engine, &bytes)? } else { module(&engine, &bytes)? };
     let mut out = std::io::stdout();
-    out.write_all(&code)?;
+    out.write_all(&code(&engine, &bytes)?)?;
     Ok(out.flush()?)
+}
+
+/// A module in its binary form, from that or from text.
+pub(crate) fn parse(input: &[u8]) -> Result<Cow<'_, [u8]>> {
+    wat::parse_bytes(input).map_err(|e| wasmtime::Error::msg(e.to_string()))
+}
+
+/// The code of a module or component that has all it imports.
+pub(crate) fn code(engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>> {
+    if is_component(bytes) { component(engine, bytes) } else { module(engine, bytes) }
 }
 
 /// The layer field of the header tells (component-model/design/mvp/Binary.md).
