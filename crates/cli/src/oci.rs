@@ -38,11 +38,18 @@ fn found(dir: &Path, name: Option<&str>, args: &[String]) -> Result<Loaded> {
             )));
         }
     };
-    let warning = |kind: &String| format!("a layer of type {kind:?} is not shown to the module");
     Ok(Loaded {
         module: Module::new(artifact.open(&layout).map_err(plain)?, artifact.function.as_str())?,
         args: artifact.arguments(args),
         env: artifact.env,
-        warnings: artifact.others.iter().map(warning).collect(),
+        warnings: left_out(&artifact.others).into_iter().collect(),
     })
+}
+
+/// A word on layers that are of no use, of one type for all: there may be thousands, with any text for a type.
+fn left_out(kinds: &[String]) -> Option<String> {
+    let first: String = kinds.first()?.chars().take(80).collect();
+    let others = kinds.len() - 1;
+    let more = if others > 0 { format!(", and {others} more,") } else { String::new() };
+    Some(format!("a layer of type {first:?}{more} not shown to the module"))
 }

@@ -38,9 +38,9 @@ pub(crate) fn run(runtime: &Runtime, c: &args::Do) -> Result<i32> {
         Some(loaded) => {
             loaded.warnings.iter().for_each(|w| eprintln!("hull: {}: {w}", args[0]));
             bundle.module = Some(loaded.module);
-            (loaded.args, loaded.env)
+            (loaded.args, Some(loaded.env))
         }
-        None => (args, Vec::new()),
+        None => (args, None),
     };
     let spec = spec(c, args, env)?;
     let mut inner = Runtime::new(runtime.root.clone());
@@ -70,7 +70,7 @@ fn base(c: &args::Do) -> Result<PathBuf> {
     base.canonicalize().what(|| format!("--rootfs: cannot open \"{}\"", base.display()))
 }
 
-fn spec(c: &args::Do, args: Vec<String>, env: Vec<String>) -> Result<Spec> {
+fn spec(c: &args::Do, args: Vec<String>, env: Option<Vec<String>>) -> Result<Spec> {
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let user = match &c.user {
         Some(text) => self::user(text)?,
@@ -176,14 +176,15 @@ fn resources(c: &args::Do) -> Option<Resources> {
     })
 }
 
-/// The caller's environment, with what the program's image and then the options add.
-fn environment(c: &args::Do, image: Vec<String>) -> Result<Vec<String>> {
-    let mut env: Vec<String> = std::env::vars_os()
-        .filter_map(|(k, v)| Some(format!("{}={}", k.into_string().ok()?, v.into_string().ok()?)))
+/// The caller's environment, with what the options add. A program that comes in an image has that image's in its place,
+/// as with engines: the caller's is not for what was fetched from somewhere.
+fn environment(c: &args::Do, image: Option<Vec<String>>) -> Result<Vec<String>> {
+    let callers = || {
+        let all = std::env::vars_os().filter_map(|(k, v)| Some(format!("{}={}", k.into_string().ok()?, v.into_string().ok()?)));
         // Meant for this process, not for the program in the sandbox.
-        .filter(|e| !e.starts_with("LISTEN_") && !e.starts_with("NOTIFY_SOCKET="))
-        .collect();
-    env.extend(image);
+        all.filter(|e| !e.starts_with("LISTEN_") && !e.starts_with("NOTIFY_SOCKET=")).collect()
+    };
+    let mut env = image.unwrap_or_else(callers);
     for entry in &c.env {
         let entry = text("--env", entry)?;
         if entry.contains('=') {

@@ -26,8 +26,8 @@ const DIRECTORY: &str = "@code";
 /// What all code may take together: the state directory may well be in memory.
 const ROOM: u64 = 1 << 30;
 
-/// How long a compiler may take, however busy the host is.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// How long a compiler may take, however busy the host is, and how long one is waited for.
+const PATIENCE: Duration = Duration::from_secs(240);
 
 impl Runtime {
     /// The code of a module, compiled now if it never was. The module is a sealed copy; `settings` are arguments for the
@@ -114,18 +114,29 @@ impl Store {
     }
 
     /// Waits until the code of that name may be compiled. The turn ends with the file.
+    ///
+    /// # Errors
+    /// Where others keep the compilers busy for too long.
     fn turn(&self, name: &str) -> Result<File> {
+        /// flock(2) knows no end of waiting; this is how often it is tried, where somebody else compiles.
+        const AGAIN: Duration = Duration::from_millis(20);
         let doing = || format!("cannot wait for a turn to compile in \"{}\"", self.path.display());
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let number = usize::from_str_radix(&name[..4], 16).unwrap_or(0) % processors;
         let (flags, mode) = (OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
         let file = openat(&self.dir, format!("turn.{number}"), flags, mode).what(doing)?;
-        while let Err(e) = flock(&file, FlockOperation::LockExclusive) {
-            if e != Errno::INTR {
-                return Err(e).what(doing);
+        let begun = std::time::Instant::now();
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(file.into()),
+                Err(Errno::WOULDBLOCK) if begun.elapsed() < PATIENCE => std::thread::sleep(AGAIN),
+                Err(Errno::WOULDBLOCK) => {
+                    return Err(Error::new(format!("{}: other modules kept the compilers busy for {} seconds", doing(), PATIENCE.as_secs())));
+                }
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(e).what(doing),
             }
         }
-        Ok(file.into())
     }
 
     /// A file that is gone if this process is before it is named.

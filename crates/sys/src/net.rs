@@ -5,6 +5,28 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use crate::check;
 
+/// Has the C library look names up in files and by DNS, with what it has of its own: whatever /etc/nsswitch.conf says, no
+/// library is loaded, and no daemon (nscd) is asked. To be called before the first look-up.
+///
+/// # Errors
+/// Where the C library can't.
+#[cfg(target_env = "gnu")]
+pub fn look_up_plainly() -> io::Result<()> {
+    unsafe extern "C" {
+        /// glibc's, for tests of name services (getent -s).
+        fn __nss_configure_lookup(database: *const libc::c_char, services: *const libc::c_char) -> libc::c_int;
+    }
+    let databases = [c"hosts", c"networks", c"services", c"protocols", c"passwd", c"group", c"initgroups", c"shadow", c"netgroup"];
+    for database in databases {
+        let services = if database == c"hosts" { c"files dns" } else { c"files" };
+        // SAFETY: two strings that end with NUL; there is one thread.
+        if unsafe { __nss_configure_lookup(database.as_ptr(), services.as_ptr()) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 /// Brings the loopback device of the caller's network namespace up.
 ///
 /// # Errors

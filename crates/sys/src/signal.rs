@@ -113,6 +113,23 @@ impl Waiter {
         unsafe { libc::sigwait(&raw const set, &raw mut signal) };
         signal
     }
+
+    /// Waits for one for some time; `None` where none comes.
+    pub fn wait_for(&self, most: std::time::Duration) -> Option<i32> {
+        let end = std::time::Instant::now() + most;
+        let set = Waiter::set();
+        loop {
+            let left = end.saturating_duration_since(std::time::Instant::now());
+            let left = libc::timespec { tv_sec: left.as_secs() as libc::time_t, tv_nsec: i64::from(left.subsec_nanos()) };
+            // SAFETY: both structures are initialised.
+            let signal = unsafe { libc::sigtimedwait(&raw const set, std::ptr::null_mut(), &raw const left) };
+            match io::Error::last_os_error().raw_os_error() {
+                _ if signal > 0 => return Some(signal),
+                Some(libc::EINTR) => {}
+                _ => return None,
+            }
+        }
+    }
 }
 
 /// Blocked signals, read from a descriptor (signalfd(2)).

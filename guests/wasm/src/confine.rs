@@ -64,11 +64,13 @@ pub(crate) fn give_up_rights() -> Result<()> {
     use rustix::process::{Resource, Rlimit, setrlimit};
     const NOBODY: u32 = 65534;
     // A large module takes seconds and hundreds of megabytes.
-    for (resource, most) in [(Resource::Cpu, 300), (Resource::As, 4 << 30), (Resource::Fsize, 1 << 29), (Resource::Core, 0)] {
+    for (resource, most) in [(Resource::Cpu, 120), (Resource::As, 4 << 30), (Resource::Fsize, 1 << 28), (Resource::Core, 0)] {
         let limit = rustix::process::getrlimit(resource);
         let lower = |old: Option<u64>| Some(old.map_or(most, |old| old.min(most)));
         setrlimit(resource, Rlimit { current: lower(limit.current), maximum: lower(limit.maximum) })?;
     }
+    // Where memory is short, no container is to end for a compiler, which is in none of their cgroups.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     // Whoever starts a container that was compiled already goes first.
     rustix::process::setpriority_process(None, 10)?;
     if rustix::process::geteuid().is_root() {

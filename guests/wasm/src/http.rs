@@ -106,7 +106,9 @@ pub(crate) fn serve(engine: &Engine, component: &Component, boot: BootMessage, a
         (None, None) => 100,
     };
     let linked = host::component_linker(engine, component)?.instantiate_pre(component)?;
-    let stop = crate::signals::watch_server(signals).map_err(no_thread)?;
+    // A moment more than running requests have.
+    let grace = Duration::from_secs(boot.http.grace) + Duration::from_secs(1);
+    let stop = crate::signals::watch_server(signals, grace).map_err(no_thread)?;
     let ticker = ticker::Ticker::start(engine).map_err(no_thread)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads().map_err(no_thread)?)

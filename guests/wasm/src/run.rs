@@ -36,6 +36,8 @@ pub(crate) fn main(args: impl Iterator<Item = OsString>) -> i32 {
 fn run(mut args: impl Iterator<Item = OsString>) -> Result<i32> {
     // First of all, lest one that comes early be lost.
     let signals = hull_sys::signal::Waiter::new();
+    // The container's nsswitch.conf would have its own libraries loaded.
+    hull_sys::net::look_up_plainly()?;
     let mut descriptor = || -> Result<File> {
         let number = args.next().and_then(|a| a.to_str()?.parse::<RawFd>().ok()).filter(|n| *n > 2);
         let number = number.ok_or_else(|| Error::msg("hull-wasm run: a descriptor's number is missing"))?;

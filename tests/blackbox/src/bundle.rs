@@ -129,6 +129,14 @@ impl<'a> Bundle<'a> {
         Ok((c, running))
     }
 
+    /// The like, with a standard output of the caller's.
+    #[track_caller]
+    pub(crate) fn spawn_to(self, output: std::os::fd::OwnedFd) -> Result<(Container<'a>, Running), Stop> {
+        let running = self.call("run").fd(1, output).spawn()?;
+        let c = Container { ctx: self.ctx, id: self.id, dir: self.dir, out: running.out.clone() };
+        Ok((c, running))
+    }
+
     /// `create`, whether it succeeds or not.
     #[track_caller]
     pub(crate) fn try_create(&self) -> Result<Output, Stop> {

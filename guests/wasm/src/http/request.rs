@@ -11,6 +11,7 @@ use http_body_util::{BodyExt as _, Full};
 use hull_guest::wasm::{BootMessage, Http};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
+use hyper::http::uri::Authority;
 use hyper::{Request, Response, StatusCode, Version};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use wasmtime::{AsContextMut as _, Error, Result, Store, UpdateDeadline};
@@ -275,7 +276,8 @@ fn failure(status: StatusCode) -> Response<Whole> {
 fn name_host(request: &mut Request<Incoming>) -> bool {
     let mut hosts = request.headers().get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
-        (Some(host), None) => host.to_str().is_ok(),
+        // It may be empty, where the target has no authority; it names a host and a port, and no user.
+        (Some(host), None) => host.to_str().is_ok_and(|h| h.is_empty() || !h.contains('@') && h.parse::<Authority>().is_ok()),
         (None, _) if request.uri().authority().is_some() => request.version() < Version::HTTP_11,
         (None, _) if request.version() < Version::HTTP_11 => {
             request.headers_mut().insert(HOST, HeaderValue::from_static("localhost"));
@@ -290,5 +292,6 @@ fn describe(request: &Request<Incoming>) -> String {
     const LONGEST: usize = 200;
     let path = request.uri().path();
     let shown = &path[..path.floor_char_boundary(LONGEST)];
-    format!("{} {shown}{}", request.method(), if shown.len() < path.len() { "..." } else { "" })
+    // A terminal may read it.
+    format!("{} {}{}", request.method(), shown.escape_default(), if shown.len() < path.len() { "..." } else { "" })
 }

@@ -718,7 +718,7 @@ fn too_large(ctx: &Ctx) -> Done {
     // Its copy is a file that the process makes.
     let limit = json!([{"type": "RLIMIT_FSIZE", "soft": 100, "hard": 100}]);
     let b = probe(module(ctx)?, &["exit", "0"]).set("/process/rlimits", limit);
-    b.try_create()?.fails()?.names(&[PROBE, "RLIMIT_FSIZE"])?;
+    b.try_create()?.fails()?.names(&[PROBE])?.names(&["RLIMIT_FSIZE"])?;
     b.nothing_left()
 }
 

@@ -166,7 +166,8 @@ fn image(ctx: &Ctx) -> Done {
     layout.index(&[layout.image(&json!({ "Entrypoint": ["/app.wasm", "args"], "Cmd": ["own"] }))?])?;
     same!(layout.run("", &[])?.ok()?.out, "/app.wasm\nargs\nown\n", "arguments");
     layout.index(&[layout.image(&json!({ "Entrypoint": ["app.wasm", "env"], "Env": ["A=of the image", "B=2"] }))?])?;
-    let out = layout.call(&["--env", "B=given"], "", &[]).env("A", "of the caller").run()?.ok()?.out;
+    let out = layout.call(&["--env", "B=given"], "", &[]).env("A", "of the caller").env("TOKEN", "of the caller").run()?.ok()?.out;
+    check!(!out.contains("TOKEN"), "the caller's environment is the module's: {out}");
     let of = |key: &str| out.lines().filter(|l| l.starts_with(key)).map(str::to_owned).collect::<Vec<_>>();
     same!((of("A="), of("B=")), (vec!["A=of the image".to_owned()], vec!["B=given".to_owned()]), "environment");
     Ok(())

@@ -34,6 +34,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(term, "TERM lets a running request end, takes no new one, and ends with 0"),
     case!(term_when_idle, "TERM ends a server that has nothing to do at once, whatever connections it has"),
     case!(term_cut_off, "what takes too long after TERM is cut off, and the code tells"),
+    case!(term_unread, "TERM ends a server whose output nobody reads"),
     case!(term_twice, "a second TERM ends it at once, unless both are one that came twice; so does the first QUIT"),
     case!(import_missing, "an import that nobody has is named when the container is created; so is a handler that is none"),
     case!(address_in_use, "an address that another has is named"),
@@ -42,6 +43,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(handler_or_command, "of a component that is both, the command is run, unless an address is given"),
     case!(exec, "exec runs a command beside the server"),
     case!(asks, "a handler and a command send requests, in the container's network"),
+    case!(asks_for_names, "names are looked up by files and DNS, by nothing that the image brings"),
     case!(asks_secretly, "https trusts whom the container trusts, and nobody else"),
     case!(low_port, "a low port is for those that have the capability to bind one"),
     case!(few_threads, "with few processes allowed it serves by fewer threads, and says so where there can be none"),
@@ -379,6 +381,25 @@ fn waiting(pid: i32) -> bool {
     rows.any(|(state, _)| state == "01") && table.lines().skip(1).all(|l| l.split_whitespace().nth(4).is_some_and(|q| q.ends_with(":00000000")))
 }
 
+fn term_unread(ctx: &Ctx) -> Done {
+    let (_unread, output) = rustix::pipe::pipe()?;
+    rustix::io::ioctl_fionbio(&output, true)?;
+    while rustix::io::write(&output, &[b'x'; 4096]).is_ok() {}
+    rustix::io::ioctl_fionbio(&output, false)?;
+    let (c, running) = app(ctx, HTTP, &[("http.timeout", "3"), ("http.grace", "1")])?.spawn_to(output)?;
+    let server = Server { c, running, address: "127.0.0.1:8080" };
+    host::wait_for("a server", 8, || server.said("Serving HTTP on http://"))?;
+    let asked = (0..4).map(|_| server.send("/p")).collect::<Result<Vec<_>, _>>()?;
+    let pid = server.c.pid()?;
+    host::wait_for("the requests", 8, || waiting(pid))?;
+    server.c.kill("TERM")?;
+    let begun = Instant::now();
+    server.running.wait()?.code(143)?;
+    check!(begun.elapsed() < Duration::from_secs(7), "it took {:?}", begun.elapsed());
+    drop(asked);
+    Ok(())
+}
+
 fn term_when_idle(ctx: &Ctx) -> Done {
     let server = serve(ctx, &[("http.header-timeout", "60"), ("http.grace", "60")])?;
     let mut used = server.connect()?;
@@ -531,6 +552,26 @@ fn asks(ctx: &Ctx) -> Done {
     server.get("/onowhere.invalid/")?.is(200, "error 1\n")?;
     server.get("/ouser@127.0.0.1:8080/")?.is(200, "error 19\n")?;
     server.get("/h127.0.0.1:8080/")?.is(200, "error 12\n")?;
+    server.end().map(drop)
+}
+
+fn asks_for_names(ctx: &Ctx) -> Done {
+    use std::os::unix::net::UnixListener;
+    let b = app(ctx, HTTP, &[])?;
+    super::wasm::write(&b, "etc/nsswitch.conf", "hosts: evil files\n")?;
+    super::wasm::write(&b, "etc/hosts", "127.0.0.1 itself.example\n")?;
+    // Whoever opens one waits for ever.
+    for dir in ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "lib64", "usr/lib64", "lib", "usr/lib"] {
+        fs::create_dir_all(b.rootfs().join(dir))?;
+        let library = b.rootfs().join(dir).join("libnss_evil.so.2");
+        rustix::fs::mknodat(rustix::fs::CWD, library, rustix::fs::FileType::Fifo, 0o666.into(), 0)?;
+    }
+    fs::create_dir_all(b.rootfs().join("var/run/nscd"))?;
+    let daemon = UnixListener::bind(b.rootfs().join("var/run/nscd/socket"))?;
+    daemon.set_nonblocking(true)?;
+    let server = start(b, "127.0.0.1:8080")?;
+    server.get("/oitself.example:8080/")?.is(200, "root\n")?;
+    check!(daemon.accept().is_err(), "a daemon of the image's was asked");
     server.end().map(drop)
 }
 
