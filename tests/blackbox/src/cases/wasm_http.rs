@@ -390,8 +390,8 @@ fn term_unread(ctx: &Ctx) -> Done {
     let server = Server { c, running, address: "127.0.0.1:8080" };
     host::wait_for("a server", 8, || server.said("Serving HTTP on http://"))?;
     let asked = (0..4).map(|_| server.send("/p")).collect::<Result<Vec<_>, _>>()?;
-    let pid = server.c.pid()?;
-    host::wait_for("the requests", 8, || waiting(pid))?;
+    // As many as the server has threads get stuck, and the others are never read.
+    std::thread::sleep(Duration::from_secs(1));
     server.c.kill("TERM")?;
     let begun = Instant::now();
     server.running.wait()?.code(143)?;
