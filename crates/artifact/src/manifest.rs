@@ -98,7 +98,7 @@ pub fn read(content: &dyn Content, descriptor: &Descriptor) -> Result<Kind> {
         ARTIFACT_CONFIG => artifact(&what, &load(content, &config)?, layers).map(Kind::Artifact),
         OLD_CONFIG => {
             let module = only(&what, layers, OLD_LAYER)?;
-            named(Form::Old, module, Execution::default(), Vec::new()).map(Kind::Artifact)
+            named(&what, Form::Old, module, Execution::default(), Vec::new()).map(Kind::Artifact)
         }
         kind if IMAGE_CONFIGS.contains(&kind) => image(&what, load(content, &config)?, layers),
         kind => Err(Error::of(what, format!("config.mediaType: {}: neither an image nor a Wasm artifact", quote(kind)))),
@@ -126,7 +126,7 @@ fn artifact(what: &str, config: &Config, layers: Vec<Descriptor>) -> Result<Arti
         }
     }
     let module = only(what, layers, ARTIFACT_LAYER)?;
-    named(Form::Artifact, module, Execution::default(), Vec::new())
+    named(what, Form::Artifact, module, Execution::default(), Vec::new())
 }
 
 /// The one layer: what several would mean was never said.
@@ -161,7 +161,7 @@ fn image(what: &str, config: Config, layers: Vec<Descriptor>) -> Result<Kind> {
     let module = module.ok_or_else(|| {
         Error::of(what, format!("layers: {count} are modules, and not just one has the title {}, as the entry point is", quote(&entry)))
     })?;
-    named(Form::Layers, module, execution, others.into_iter().map(|l| l.media_type).collect()).map(Kind::Artifact)
+    named(what, Form::Layers, module, execution, others.into_iter().map(|l| l.media_type).collect()).map(Kind::Artifact)
 }
 
 /// A path as both entry points and titles may have it, from the image's root.
@@ -174,16 +174,16 @@ fn split(entry: &str) -> (&str, &str) {
     entry.split_once('#').unwrap_or((entry, ""))
 }
 
-fn named(form: Form, module: Descriptor, execution: Execution, others: Vec<String>) -> Result<Artifact> {
+fn named(what: &str, form: Form, module: Descriptor, execution: Execution, others: Vec<String>) -> Result<Artifact> {
     let Execution { entrypoint, cmd, env } = execution;
     let (entrypoint, cmd, env) = (entrypoint.unwrap_or_default(), cmd.unwrap_or_default(), env.unwrap_or_default());
     for (field, list) in [("Entrypoint", &entrypoint), ("Cmd", &cmd), ("Env", &env)] {
         if let Some(index) = list.iter().position(|text| text.contains('\0')) {
-            return Err(Error::of(shown(&module), format!("config.{field}[{index}]: has a NUL byte")));
+            return Err(Error::of(what, format!("config: config.{field}[{index}]: has a NUL byte")));
         }
     }
     if let Some(index) = env.iter().position(|entry| entry.split_once('=').is_none_or(|(key, _)| key.is_empty())) {
-        return Err(Error::of(shown(&module), format!("config.Env[{index}]: {}: must be a name, =, and a value", quote(&env[index]))));
+        return Err(Error::of(what, format!("config: config.Env[{index}]: {}: must be a name, =, and a value", quote(&env[index]))));
     }
     let entry = entrypoint.first().or(cmd.first()).map(|first| split(first));
     let title = module.title().filter(|t| !t.is_empty() && !t.contains('\0')).unwrap_or(UNNAMED);

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use wasmtime::{Config, CustomCodeMemory, Engine, Result, WasmBacktraceDetails};
+use wasmtime::{
+    Config, CustomCodeMemory, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Result, WasmBacktraceDetails,
+};
 
 /// Kinds of code, of which an engine runs one.
 #[derive(Debug, Clone, Copy, Default)]
@@ -14,18 +16,42 @@ pub(crate) struct Kind {
     pub(crate) interrupted: bool,
 }
 
+/// Places for so many instances of a component at a time, made once and used again: an instance costs a fraction then.
+///
+/// Nothing of them is memory before it is used. A component that needs more for one than a place has doesn't fit.
+fn places(instances: usize) -> InstanceAllocationStrategy {
+    let count = |each: usize| u32::try_from(instances.saturating_mul(each)).unwrap_or(u32::MAX);
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_component_instances(count(1)).total_core_instances(count(64)).total_stacks(count(2));
+    pool.total_memories(count(2)).total_tables(count(16)).total_gc_heaps(count(1));
+    pool.max_memories_per_component(2).max_tables_per_component(16).max_core_instances_per_component(64);
+    InstanceAllocationStrategy::Pooling(pool)
+}
+
 /// The engine for a kind of code. What is compiled by one of another configuration is refused when it is loaded.
 ///
 /// # Errors
 /// Where this processor or system can't do it.
 pub(crate) fn engine(kind: Kind) -> Result<Engine> {
+    Engine::new(&config(kind))
+}
+
+/// The like with places for instances.
+///
+/// # Errors
+/// Where there is no room in this process's addresses (RLIMIT_AS), too.
+pub(crate) fn pooled(kind: Kind, instances: usize) -> Result<Engine> {
+    Engine::new(config(kind).allocation_strategy(places(instances)))
+}
+
+fn config(kind: Kind) -> Config {
     let mut config = Config::new();
     config.consume_fuel(kind.counted).epoch_interruption(kind.interrupted);
     // Not for a variable in the module's environment to decide.
     config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
     config.wasm_gc(true).wasm_function_references(true).wasm_exceptions(true);
     config.with_custom_code_memory(Some(Arc::new(Pages(rustix::param::page_size()))));
-    Engine::new(&config)
+    config
 }
 
 /// Has code executed where it lies in the mapping of a file; knows how large a page is, since to ask takes a system call

@@ -4,9 +4,6 @@
 //! of any container; `run` is executed as the jail's last step, gets that code by descriptor, and never compiles. What
 //! a module can reach is what the jail shows: the root directory, the network namespace, the clocks.
 
-#[cfg(not(target_feature = "crt-static"))]
-compile_error!("hull-wasm must be static: in a container it would take its libraries from there");
-
 mod compile;
 mod confine;
 mod engine;

@@ -49,7 +49,7 @@ fn run(mut args: impl Iterator<Item = OsString>) -> Result<i32> {
     message.read_to_string(&mut text)?;
     let boot: BootMessage = serde_json::from_str(&text).map_err(|e| Error::msg(format!("boot message: {e}")))?;
     let args = args.map(|a| a.to_string_lossy().into_owned()).collect();
-    let (engine, workload) = Workload::load(boot.limits.fuel.is_some(), code)?;
+    let (engine, workload) = Workload::load(boot.limits.fuel.is_some(), boot.http.requests as usize, code)?;
     let served = match &workload {
         Workload::Component(component) if crate::http::serves(&engine, component, &boot) => Some(component),
         _ => None,
@@ -75,7 +75,7 @@ enum Workload {
 }
 
 impl Workload {
-    fn load(counted: bool, code: File) -> Result<(Engine, Workload)> {
+    fn load(counted: bool, instances: usize, code: File) -> Result<(Engine, Workload)> {
         let bytes = hull_sys::memory::map(code.as_fd())?;
         // SAFETY: nobody writes to the file.
         let kind = Engine::detect_precompiled(unsafe { bytes.as_ref() });
@@ -95,7 +95,14 @@ impl Workload {
             return Ok((engine, workload));
         }
         // One that is served: the compiler saw it by its exports.
-        let engine = crate::engine::engine(Kind { counted, interrupted: true })?;
+        let kind = Kind { counted, interrupted: true };
+        if let Ok(engine) = crate::engine::pooled(kind, instances)
+            && let Ok(workload) = component(&engine)
+        {
+            return Ok((engine, workload));
+        }
+        // It doesn't fit in any place.
+        let engine = crate::engine::engine(kind)?;
         component(&engine).map(|workload| (engine, workload))
     }
 

@@ -19,6 +19,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(kept_alive, "a connection serves more than one request"),
     case!(each_its_own, "each request has an instance of its own"),
     case!(at_once, "requests are answered at the same time"),
+    case!(larger_than_a_place, "a component that needs more than the places made for instances have is served, too"),
     case!(requests, "no more than the limit at a time; others wait, but not longer than a request may take"),
     case!(timeout_in_loop, "a loop is cut off when its time is over, while others are answered"),
     case!(timeout_asleep, "so is one that waits"),
@@ -38,7 +39,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(term_twice, "a second TERM ends it at once, unless both are one that came twice; so does the first QUIT"),
     case!(import_missing, "an import that nobody has is named when the container is created; so is a handler that is none"),
     case!(address_in_use, "an address that another has is named"),
-    case!(address_from_environment, "the address comes from runwasi's variables, or is its own; the module doesn't see them"),
+    case!(address_from_environment, "the address comes from runwasi's variables, or is its own"),
     case!(bad_values, "an annotation with a bad value is an error with its name"),
     case!(handler_or_command, "of a component that is both, the command is run, unless an address is given"),
     case!(exec, "exec runs a command beside the server"),
@@ -185,8 +186,16 @@ fn each_its_own(ctx: &Ctx) -> Done {
 
 fn at_once(ctx: &Ctx) -> Done {
     let server = serve(ctx, &[])?;
-    let all = within(Duration::from_secs(8), || server.all(&["/s9"; 20]))?;
+    let all = within(Duration::from_secs(4), || server.all(&["/s9"; 20]))?;
     all.iter().try_for_each(|a| a.is(200, "slept\n"))?;
+    server.end().map(drop)
+}
+
+fn larger_than_a_place(ctx: &Ctx) -> Done {
+    let more = "(core module $more (memory 1)) (core instance (instantiate $more)) (core instance (instantiate $more))
+        (core instance (instantiate $more))";
+    let server = start(app(ctx, &HTTP.replace(";; and a command", more), &[])?, "127.0.0.1:8080")?;
+    server.all(&["/"; 4])?.iter().try_for_each(|a| a.is(200, "root\n"))?;
     server.end().map(drop)
 }
 
