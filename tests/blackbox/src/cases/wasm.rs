@@ -25,6 +25,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(function, "#function calls that function"),
     case!(component, "a component runs, and its result is the exit code"),
     case!(component_async, "a component of WASI 0.3 runs, and waits without blocking"),
+    case!(proposals, "SIMD, tail calls, garbage collection, exceptions, atomics, several and 64-bit memories are there"),
     case!(files, "files are those of the container: read, written, listed"),
     case!(mounts, "mounts are seen, and a read-only one stays read-only"),
     case!(no_escape, "no link and no .. leads out of the container's root"),
@@ -205,6 +206,33 @@ fn component_async(ctx: &Ctx) -> Done {
         let b = module(ctx)?.args(&["/app.wat"]);
         write(&b, "app.wat", &text.replace("LEAST", least))?;
         b.run()?.code(code)?;
+    }
+    Ok(())
+}
+
+fn proposals(ctx: &Ctx) -> Done {
+    let parts = [
+        // Each gives 7.
+        ("", "(i32x4.extract_lane 2 (i32x4.add (v128.const i32x4 1 2 3 4) (i32x4.splat (i32.const 4))))"),
+        (
+            "(func $count (param i32) (result i32) (if (result i32) (i32.eqz (local.get 0)) (then (i32.const 7))
+                (else (return_call $count (i32.sub (local.get 0) (i32.const 1))))))",
+            "(call $count (i32.const 1000000))",
+        ),
+        ("(type $s (struct (field i32)))", "(struct.get $s 0 (struct.new $s (i32.const 7)))"),
+        ("(tag $t (param i32))", "(block $h (result i32) (try_table (catch $t $h) (throw $t (i32.const 7))) (i32.const 1))"),
+        ("", "(i32.add (i32.atomic.rmw.add (i32.const 0) (i32.const 7)) (i32.atomic.load (i32.const 0)))"),
+        ("(memory $other 1)", "(i32.store $other (i32.const 8) (i32.const 7)) (i32.load $other (i32.const 8))"),
+        ("(memory $large i64 1)", "(i32.store $large (i64.const 8) (i32.const 7)) (i32.load $large (i64.const 8))"),
+    ];
+    for (definition, body) in parts {
+        let b = module(ctx)?.args(&["/app.wat"]);
+        let text = format!(
+            "(module (import \"wasi_snapshot_preview1\" \"proc_exit\" (func $exit (param i32))) (memory (export \"memory\") 1)
+                {definition} (func $main (result i32) {body}) (func (export \"_start\") (call $exit (call $main))))"
+        );
+        write(&b, "app.wat", &text)?;
+        b.run()?.code(7)?;
     }
     Ok(())
 }
