@@ -192,7 +192,7 @@ fn command(args: Vec<String>) -> Result<WasiCtxBuilder> {
 /// The same without its standard streams.
 pub(crate) fn wasi(args: &[String], env: &[(String, String)]) -> Result<WasiCtxBuilder> {
     let mut wasi = WasiCtxBuilder::new();
-    wasi.inherit_network().allow_ip_name_lookup(true).args(args).envs(env);
+    wasi.inherit_network().allow_tcp(true).allow_udp(true).allow_ip_name_lookup(true).args(args).envs(env);
     // One directory, since the libraries of many languages mix up the names of several. Mounts below it are as they
     // are: the kernel keeps a read-only one read-only.
     wasi.preopened_dir("/", "/", FsPerms::ReadWrite)?;

@@ -26,6 +26,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(component, "a component runs, and its result is the exit code"),
     case!(component_async, "a component of WASI 0.3 runs, and waits without blocking"),
     case!(proposals, "SIMD, tail calls, garbage collection, exceptions, atomics, several and 64-bit memories are there"),
+    case!(sockets, "a component connects in the container's network namespace, and only there"),
     case!(files, "files are those of the container: read, written, listed"),
     case!(mounts, "mounts are seen, and a read-only one stays read-only"),
     case!(no_escape, "no link and no .. leads out of the container's root"),
@@ -234,6 +235,26 @@ fn proposals(ctx: &Ctx) -> Done {
         write(&b, "app.wat", &text)?;
         b.run()?.code(7)?;
     }
+    Ok(())
+}
+
+fn sockets(ctx: &Ctx) -> Done {
+    use std::io::Read as _;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port().to_string();
+    let b = module(ctx)?.args(&["/app.wat"]);
+    write(&b, "app.wat", &include_str!("../../wasm/connect.wat").replace("PORT", &port))?;
+    // Its own loopback has nobody there.
+    b.run()?.code(1)?;
+    let b = module(ctx)?.args(&["/app.wat"]).tweak(|c| c.leave("network"));
+    write(&b, "app.wat", &include_str!("../../wasm/connect.wat").replace("PORT", &port))?;
+    b.run()?.ok()?;
+    let mut said = String::new();
+    listener.set_nonblocking(true)?;
+    let (mut stream, _) = listener.accept()?;
+    stream.set_nonblocking(false)?;
+    stream.read_to_string(&mut said)?;
+    same!(said, "hello", "what it wrote");
     Ok(())
 }
 
