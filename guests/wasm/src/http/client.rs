@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::future::Future;
 use std::io::{self, Read as _};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -21,6 +22,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{Error, RequestOptions, Result, WasiBody, WasiHttpHooks};
@@ -80,11 +82,27 @@ async fn send(mut request: Request<WasiBody>, options: RequestOptions) -> Result
     Ok((response.map(|body| Paced { body, most, waiting: None }.boxed_unsync()), connection))
 }
 
+/// Looks a name up, not too many at a time: one takes a thread for as long as its servers keep silent, even when nobody
+/// waits for the answer any more, and files need threads too.
+async fn look_up(name: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+    static PLACES: Semaphore = Semaphore::const_new(8);
+    if let Ok(address) = name.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(address, port)]);
+    }
+    let place = PLACES.acquire().await.map_err(io::Error::other)?;
+    let look = move || {
+        let found = (name.as_str(), port).to_socket_addrs().map(Iterator::collect);
+        drop(place);
+        found
+    };
+    tokio::task::spawn_blocking(look).await.map_err(io::Error::other)?
+}
+
 async fn connect(host: &str, port: u16) -> Result<TcpStream> {
     // An IPv6 address stands in brackets.
     let name = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
     let unknown = |e: io::Error| Error::DnsError { rcode: Some(e.to_string()), info_code: None };
-    let addresses: Vec<_> = tokio::net::lookup_host((name, port)).await.map_err(unknown)?.collect();
+    let addresses = look_up(name.to_owned(), port).await.map_err(unknown)?;
     let stream = TcpStream::connect(&*addresses).await.map_err(|e| match e.kind() {
         io::ErrorKind::ConnectionRefused => Error::ConnectionRefused,
         io::ErrorKind::TimedOut => Error::ConnectionTimeout,
