@@ -61,7 +61,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 /// Other people's text in an error: in quotes, without control characters, and no longer than a line.
-fn quote(text: &str) -> String {
+pub fn quote(text: &str) -> String {
     const LONGEST: usize = 80;
     let cut: String = text.chars().take(LONGEST).collect();
     format!("{cut:?}{}", if cut.len() < text.len() { "..." } else { "" })

@@ -13,7 +13,7 @@ pub(crate) struct Loaded {
     pub(crate) args: Vec<String>,
     pub(crate) env: Vec<String>,
     /// What of the image is not shown.
-    pub(crate) warnings: Vec<String>,
+    pub(crate) warning: Option<String>,
 }
 
 /// Loads what the first argument of a command names, if it is of that notation.
@@ -42,14 +42,15 @@ fn found(dir: &Path, name: Option<&str>, args: &[String]) -> Result<Loaded> {
         module: Module::new(artifact.open(&layout).map_err(plain)?, artifact.function.as_str())?,
         args: artifact.arguments(args),
         env: artifact.env,
-        warnings: left_out(&artifact.others).into_iter().collect(),
+        warning: left_out(&artifact.others),
     })
 }
 
-/// A word on layers that are of no use, of one type for all: there may be thousands, with any text for a type.
+/// A word on all layers that are of no use: there may be thousands.
 fn left_out(kinds: &[String]) -> Option<String> {
-    let first: String = kinds.first()?.chars().take(80).collect();
-    let others = kinds.len() - 1;
-    let more = if others > 0 { format!(", and {others} more,") } else { String::new() };
-    Some(format!("a layer of type {first:?}{more} not shown to the module"))
+    let first = hull_artifact::quote(kinds.first()?);
+    Some(match kinds.len() - 1 {
+        0 => format!("a layer of type {first} is not shown to the module"),
+        more => format!("a layer of type {first} and {more} more are not shown to the module"),
+    })
 }

@@ -36,7 +36,7 @@ pub(crate) fn run(runtime: &Runtime, c: &args::Do) -> Result<i32> {
     };
     let (args, env) = match artifact {
         Some(loaded) => {
-            loaded.warnings.iter().for_each(|w| eprintln!("hull: {}: {w}", args[0]));
+            loaded.warning.iter().for_each(|w| eprintln!("hull: {}: {w}", args[0]));
             bundle.module = Some(loaded.module);
             (loaded.args, Some(loaded.env))
         }

@@ -36,6 +36,16 @@ pub struct BootMessage {
     pub http: Http,
 }
 
+/// What an annotation of ours says, if it is there.
+fn annotation<'a>(spec: &'a Spec, name: &str) -> Option<&'a str> {
+    spec.annotations.get(&format!("{PREFIX}{name}")).map(String::as_str)
+}
+
+/// That it can't be what it says.
+fn bad_annotation(name: &str, value: &str, problem: &str) -> Refusal {
+    Refusal(format!("annotations[\"{PREFIX}{name}\"]: \"{value}\" {problem}"))
+}
+
 /// WebAssembly, in an engine in the jail.
 pub(crate) struct Wasm;
 

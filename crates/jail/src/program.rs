@@ -207,10 +207,7 @@ fn seal(mut file: File) -> Result<OwnedFd> {
         file.rewind().what(doing)?;
         return Ok(file.into());
     }
-    let quiet = hull_sys::signal::Ignored::file_size();
-    let copy = hull_sys::sealed::data(c"module", file.take(LARGEST_MODULE + 1));
-    drop(quiet);
-    let copy = match copy {
+    let copy = match hull_sys::sealed::data(c"module", file.take(LARGEST_MODULE + 1)) {
         Err(e) if e.raw_os_error() == Some(libc::EFBIG) => {
             return Err(Error::new("cannot be copied: it is larger than process.rlimits lets a file be (RLIMIT_FSIZE)"));
         }

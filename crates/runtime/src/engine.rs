@@ -43,10 +43,7 @@ impl Module {
     /// # Errors
     /// Where reading fails, or there is no memory for it.
     pub fn new(bytes: impl std::io::Read, function: impl Into<String>) -> Result<Module> {
-        let quiet = hull_sys::signal::Ignored::file_size();
-        let copied = sealed::data(c"module", bytes);
-        drop(quiet);
-        let file = copied.map_err(|e| match e.raw_os_error() {
+        let file = sealed::data(c"module", bytes).map_err(|e| match e.raw_os_error() {
             Some(libc::EFBIG) => Error::of(e, "cannot copy the module (RLIMIT_FSIZE is smaller)"),
             Some(_) => Error::of(e, "cannot copy the module"),
             None => Error::new(e.to_string()),

@@ -26,10 +26,11 @@ pub fn view(path: &CStr) -> io::Result<OwnedFd> {
     Ok(tree)
 }
 
-/// A copy in memory that nobody can change and that can be executed, named `name` for whoever looks.
+/// A copy in memory that nobody can change and that can be executed, named `name` for whoever looks. For a process with
+/// one thread, as [`data`] is.
 ///
 /// # Errors
-/// ENOMEM and the like.
+/// ENOMEM and the like; EFBIG where RLIMIT_FSIZE is below its size.
 pub fn copy(name: &CStr, from: impl io::Read) -> io::Result<OwnedFd> {
     // Where vm.memfd_noexec is 1, only a file made for it can be executed.
     copy_as(name, MemfdFlags::EXEC, from)
@@ -38,7 +39,7 @@ pub fn copy(name: &CStr, from: impl io::Read) -> io::Result<OwnedFd> {
 /// The like of [`copy`] for what is no program.
 ///
 /// # Errors
-/// ENOMEM and the like; EFBIG where RLIMIT_FSIZE is below its size.
+/// As [`copy`].
 pub fn data(name: &CStr, from: impl io::Read) -> io::Result<OwnedFd> {
     copy_as(name, MemfdFlags::NOEXEC_SEAL, from)
 }
@@ -59,7 +60,10 @@ fn copy_as(name: &CStr, kind: MemfdFlags, mut from: impl io::Read) -> io::Result
         other => other?,
     };
     let mut file = File::from(memory);
+    // RLIMIT_FSIZE is an error to whoever asked, and not the end of the process.
+    let quiet = crate::signal::Ignored::file_size();
     io::copy(&mut from, &mut file)?;
+    drop(quiet);
     io::Seek::rewind(&mut file)?;
     rustix::fs::fcntl_add_seals(&file, SEALS)?;
     Ok(file.into())

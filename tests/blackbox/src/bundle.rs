@@ -124,15 +124,20 @@ impl<'a> Bundle<'a> {
     /// `run` in the foreground, not waited for.
     #[track_caller]
     pub(crate) fn spawn(self) -> Result<(Container<'a>, Running), Stop> {
-        let running = self.call("run").spawn()?;
-        let c = Container { ctx: self.ctx, id: self.id, dir: self.dir, out: running.out.clone() };
-        Ok((c, running))
+        let call = self.call("run");
+        self.spawned(call)
     }
 
     /// The like, with a standard output of the caller's.
     #[track_caller]
     pub(crate) fn spawn_to(self, output: std::os::fd::OwnedFd) -> Result<(Container<'a>, Running), Stop> {
-        let running = self.call("run").fd(1, output).spawn()?;
+        let call = self.call("run").fd(1, output);
+        self.spawned(call)
+    }
+
+    #[track_caller]
+    fn spawned(self, call: crate::call::Call) -> Result<(Container<'a>, Running), Stop> {
+        let running = call.spawn()?;
         let c = Container { ctx: self.ctx, id: self.id, dir: self.dir, out: running.out.clone() };
         Ok((c, running))
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use hull_spec::Spec;
 
-use super::PREFIX;
+use super::{annotation, bad_annotation};
 use crate::Refusal;
 
 /// Their names, after the prefix.
@@ -55,7 +55,7 @@ impl Http {
         let number = |name, range| within(spec, name, range);
         let count = |name, usual: u32| number(name, 1..=MOST).map(|n| n.map_or(usual, |n| u32::try_from(n).unwrap_or(usual)));
         Ok(Http {
-            listen: value(spec, "http.listen").map(|text| address("http.listen", text)).transpose()?,
+            listen: annotation(spec, "http.listen").map(|text| address("http.listen", text)).transpose()?,
             requests: count("http.requests", usual.requests)?,
             connections: count("http.connections", usual.connections)?,
             timeout: number("http.timeout", 1..=AGE)?.unwrap_or(usual.timeout),
@@ -71,30 +71,23 @@ impl Http {
     }
 }
 
-fn value<'a>(spec: &'a Spec, name: &str) -> Option<&'a str> {
-    spec.annotations.get(&format!("{PREFIX}{name}")).map(String::as_str)
-}
-
 fn within(spec: &Spec, name: &str, range: RangeInclusive<u64>) -> Result<Option<u64>, Refusal> {
-    let Some(text) = value(spec, name) else { return Ok(None) };
+    let Some(text) = annotation(spec, name) else { return Ok(None) };
     match text.parse() {
         Ok(n) if range.contains(&n) => Ok(Some(n)),
-        _ => Err(refusal(name, text, &format!("must be a number from {} to {}", range.start(), range.end()))),
+        _ => Err(bad_annotation(name, text, &format!("must be a number from {} to {}", range.start(), range.end()))),
     }
 }
 
 fn address(name: &str, text: &str) -> Result<SocketAddr, Refusal> {
     let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let port = text.parse().ok().map(|port| SocketAddr::new(any, port));
-    port.or_else(|| text.parse().ok()).ok_or_else(|| refusal(name, text, "must be a port, or an IP address and a port: 127.0.0.1:80, [::]:80"))
-}
-
-fn refusal(name: &str, value: &str, problem: &str) -> Refusal {
-    Refusal(format!("annotations[\"{PREFIX}{name}\"]: \"{value}\" {problem}"))
+    port.or_else(|| text.parse().ok()).ok_or_else(|| bad_annotation(name, text, "must be a port, or an IP address and a port: 127.0.0.1:80, [::]:80"))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::PREFIX;
     use super::*;
 
     fn of(name: &str, value: &str) -> Result<Http, String> {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use hull_spec::Spec;
 
-use super::PREFIX;
+use super::{annotation, bad_annotation};
 use crate::Refusal;
 
 /// Their names, after the prefix.
@@ -53,7 +53,7 @@ impl Limits {
 }
 
 fn number(spec: &Spec, name: &str) -> Result<Option<u64>, Refusal> {
-    let Some(text) = spec.annotations.get(&format!("{PREFIX}{name}")) else { return Ok(None) };
+    let Some(text) = annotation(spec, name) else { return Ok(None) };
     match text.parse() {
         Ok(n) if n > 0 => Ok(Some(n)),
         _ => Err(refusal(name, text)),
@@ -61,11 +61,12 @@ fn number(spec: &Spec, name: &str) -> Result<Option<u64>, Refusal> {
 }
 
 fn refusal(name: &str, value: &str) -> Refusal {
-    Refusal(format!("annotations[\"{PREFIX}{name}\"]: \"{value}\" must be a number, 1 or more"))
+    bad_annotation(name, value, "must be a number, 1 or more")
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::PREFIX;
     use super::*;
 
     fn of(name: &str, value: &str) -> Result<Limits, String> {
