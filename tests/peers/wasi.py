@@ -4,8 +4,8 @@
     tests/peers/wasi.py CHECKOUT [RUNTIME]
 
 CHECKOUT is one of the suite's branch prod/testsuite-base, where the programs are built; RUNTIME is the hull of this
-tree's release build unless named, with hull-wasm beside it. As root. Each program gets a bundle whose root is a copy
-of the directory that its description names, and has to end with the exit code and the output that are described.
+tree's release build unless named, with hull-wasm and hull-wasmc beside it. As root. Each program gets a bundle whose
+root is a copy of the directory that its description names, and has to end with the exit code and the output that are described.
 Prints a line for each that fails, and the counts; fails if one did.
 """
 

@@ -4,7 +4,7 @@
 #   tests/programs/http.sh [javascript|python|async]...
 #
 # All unless named; async is Python for WASI 0.3. As root. Needs node and npm, Python 3 with venv, cargo, and those registries; a release build of hull
-# with hull-wasm beside it (HULL=FILE for another). Takes three minutes, and keeps what it builds in target/programs/http.
+# with hull-wasm and hull-wasmc beside it (HULL=FILE for another). Takes three minutes, and keeps what it builds in target/programs/http.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")/../.." && pwd)

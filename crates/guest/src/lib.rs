@@ -27,8 +27,12 @@ pub trait Guest: Sync {
     /// By the name of such a field.
     fn check(&self, spec: &Spec) -> Result<(), Refusal>;
 
-    /// Arguments for the engine's compiler; code that was made by others is not used. Asked after [`Guest::check`], and
-    /// not of a guest without an engine.
+    /// The executable that turns modules into what the engine loads, outside of any container. Without one, the
+    /// engine's processes have no module.
+    fn compiler(&self) -> Option<&'static str>;
+
+    /// Arguments for the compiler; code that was made by others is not used. Asked after [`Guest::check`], and not of a
+    /// guest without a compiler.
     fn settings(&self, spec: &Spec) -> Vec<&'static str>;
 
     /// What its engine is told of a container, and of the function in a module that is to be called (empty for the
@@ -81,6 +85,10 @@ impl Guest for Process {
     }
 
     fn engine(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn compiler(&self) -> Option<&'static str> {
         None
     }
 

@@ -1,4 +1,4 @@
-//! What hull tells `hull-wasm`.
+//! What hull tells `hull-wasm` and its compiler.
 
 mod http;
 mod limits;
@@ -60,6 +60,10 @@ impl Guest for Wasm {
 
     fn engine(&self) -> Option<&'static str> {
         Some("hull-wasm")
+    }
+
+    fn compiler(&self) -> Option<&'static str> {
+        Some("hull-wasmc")
     }
 
     /// A module must never see a procfs (docs/wasm.md): so none may come from elsewhere while it runs.

@@ -32,9 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(240);
 impl Runtime {
     /// The code of a module, compiled now if it never was. The module is a sealed copy; `settings` are arguments for the
     /// compiler.
-    pub(crate) fn compiled(&self, engine: &Installed, settings: &[&str], mut module: File) -> Result<File> {
+    pub(crate) fn compiled(&self, compiler: &Installed, settings: &[&str], mut module: File) -> Result<File> {
         let store = Store::open(&self.root.join(DIRECTORY))?;
-        let name = digest(engine, settings, &mut module)?;
+        let name = digest(compiler, settings, &mut module)?;
         if let Some(code) = store.kept(&name)? {
             return Ok(code);
         }
@@ -45,7 +45,7 @@ impl Runtime {
         }
         module.rewind().what(|| "cannot read it")?;
         let out = store.begin()?;
-        compile(engine, settings, module, out.file()?)?;
+        compile(compiler, settings, module, out.file()?)?;
         let code = store.name(out, &name)?;
         store.shrink(&name);
         Ok(code)
@@ -199,9 +199,9 @@ impl Store {
 }
 
 /// A file's name for a module's code: what it was made of, by what, and for which processor.
-fn digest(engine: &Installed, settings: &[&str], module: &mut File) -> Result<String> {
+fn digest(compiler: &Installed, settings: &[&str], module: &mut File) -> Result<String> {
     let mut hash = Sha256::new();
-    let meta = engine.file.metadata().what(|| "cannot examine the engine")?;
+    let meta = compiler.file.metadata().what(|| "cannot examine the compiler")?;
     let made = [meta.dev(), meta.ino(), meta.size(), meta.mtime() as u64, meta.mtime_nsec() as u64, meta.ctime() as u64];
     made.iter().chain([processor()].iter()).for_each(|n| hash.update(n.to_le_bytes()));
     settings.iter().for_each(|s| hash.update(format!("{s}\0")));
@@ -235,13 +235,13 @@ fn processor() -> u64 {
     0
 }
 
-fn compile(engine: &Installed, settings: &[&str], module: File, out: File) -> Result<()> {
+fn compile(compiler: &Installed, settings: &[&str], module: File, out: File) -> Result<()> {
     /// What a pipe holds: the compiler says no more, lest it wait for a reader.
     const LONGEST: u64 = 1 << 16;
-    let doing = || format!("cannot run \"{}\"", engine.path.display());
+    let doing = || format!("cannot run \"{}\"", compiler.path.display());
     // The very file that was examined.
-    let mut command = Command::new(format!("/proc/self/fd/{}", engine.file.as_raw_fd()));
-    command.arg0(&engine.path).arg("compile").args(settings).env_clear();
+    let mut command = Command::new(format!("/proc/self/fd/{}", compiler.file.as_raw_fd()));
+    command.arg0(&compiler.path).arg("compile").args(settings).env_clear();
     let mut child = command.stdin(module).stdout(out).stderr(Stdio::piped()).spawn().what(doing)?;
     let process = hull_sys::pidfd::open(child.id() as i32).what(doing)?;
     // It ended, or it is made to: it runs on a stranger's module, and may be in that one's hands.

@@ -19,7 +19,7 @@ use hull_sys::clone::{self, Side};
 use crate::bundle::{Bundle, check_console};
 use crate::child::{Answers, Conversation};
 use crate::documents::hook_text;
-use crate::engine::{Booted, Installed};
+use crate::engine::Booted;
 use crate::notify::Notify;
 use crate::state::{CLOSED_GATE, Dir, GATE, State, check_id, start_time};
 use crate::{Context as _, Error, Result, Runtime, cgroup_error};
@@ -32,7 +32,6 @@ struct Draft {
     plan: Plan,
     state: State,
     host: hull_cgroup::Host,
-    engine: Option<Installed>,
 }
 
 /// The ways into the container's cgroup, for the process to be made.
@@ -93,7 +92,7 @@ impl Runtime {
     pub(crate) fn launch(&self, id: &str, bundle: &Bundle, gate: bool) -> Result<Launched<'_>> {
         check_id(id)?;
         one_thread()?;
-        let Draft { path, spec, mut plan, state, host, engine } = self.draft(id, bundle, gate)?;
+        let Draft { path, spec, mut plan, state, host } = self.draft(id, bundle, gate)?;
         // From here on things are made. The directory comes first and says what may exist beside it.
         let mut launched = Launched::begin(self, spec, state)?;
         if !gate {
@@ -133,7 +132,7 @@ impl Runtime {
             let _ = launched.talk()?.sync.go();
         }
         if gate || !ahead {
-            launched.answer(&plan, &idmaps, engine.as_ref())?;
+            launched.answer(&plan, &idmaps)?;
         }
         if launched.talk()?.child.pid != launched.state.pid {
             // Only now is the container's first process known, as there was one in between.
@@ -216,13 +215,13 @@ impl Runtime {
         };
         let mut plan = Plan::new(&spec, process, filter, options, &mut warnings)?;
         warnings.iter().for_each(|w| self.warn(w));
-        let engine = self.engage(guest, &spec, &mut plan.process, bundle.module.as_ref())?;
+        self.engage(guest, &spec, &mut plan.process, bundle.module.as_ref())?;
         plan.mounts.retain(|m| !guest.claims().emulated_mounts.contains(&m.kind.as_str()));
         for mount in plan.mounts.iter_mut().filter(|m| m.options.bind && Path::new(&m.source).is_relative()) {
             mount.source = path.join(&mount.source).to_string_lossy().into_owned();
         }
         drop(linux);
-        Ok(Draft { path, spec, plan, state, host, engine })
+        Ok(Draft { path, spec, plan, state, host })
     }
 
     /// Compiles a filter.
@@ -345,7 +344,7 @@ impl<'a> Launched<'a> {
     }
 
     /// Answers the process until it is ready for its last step.
-    fn answer(&mut self, plan: &Plan, idmaps: &[OwnedFd], engine: Option<&Installed>) -> Result<()> {
+    fn answer(&mut self, plan: &Plan, idmaps: &[OwnedFd]) -> Result<()> {
         let none = Hooks::default();
         let hooks = self.spec.hooks.as_ref().unwrap_or(&none);
         let (state, began) = (&self.state, &self.hooks_began);
@@ -357,7 +356,7 @@ impl<'a> Launched<'a> {
         };
         let talk = self.talk.as_mut().ok_or_else(|| Error::new("no process"))?;
         let guest = hull_guest::find(&state.isolation).map_err(|e| Error::new(e.to_string()))?;
-        let booted = Booted { guest, spec: &self.spec, engine };
+        let booted = Booted { guest, spec: &self.spec };
         talk.until_ready(&Answers { runtime: self.runtime, booted, plan: Some(plan), idmaps, hooks: &run_hooks })
     }
 

@@ -1,4 +1,4 @@
-//! Guest engines: finding their executables, and giving them what they boot with.
+//! Guests' engines and compilers: finding the executables, and giving engines what they boot with.
 
 use std::ffi::CString;
 use std::fs::File;
@@ -19,11 +19,9 @@ use crate::{Context as _, Error, Result, Runtime};
 pub(crate) struct Booted<'a> {
     pub(crate) guest: &'a dyn Guest,
     pub(crate) spec: &'a Spec,
-    /// None for a guest without one.
-    pub(crate) engine: Option<&'a Installed>,
 }
 
-/// An engine's executable on this host.
+/// An executable of a guest's on this host.
 #[derive(Debug)]
 pub(crate) struct Installed {
     pub(crate) path: PathBuf,
@@ -58,9 +56,12 @@ impl Module {
 }
 
 impl Runtime {
-    /// Names of the isolations that can be had here: those of this build whose engine, if they need one, is installed.
+    /// Names of the isolations that can be had here: those of this build that have installed what they need.
     pub fn isolations(&self) -> Vec<&'static str> {
-        let there = |guest: &&dyn Guest| guest.engine().is_none_or(|program| self.installed(guest.name(), program).is_ok());
+        let there = |guest: &&dyn Guest| {
+            let mut programs = guest.engine().into_iter().chain(guest.compiler());
+            programs.all(|program| self.installed(guest.name(), program).is_ok())
+        };
         hull_guest::built().filter(there).map(|g| g.name()).collect()
     }
 
@@ -72,11 +73,11 @@ impl Runtime {
         spec: &Spec,
         plan: &mut ProcessPlan,
         module: Option<&Module>,
-    ) -> Result<Option<Installed>> {
+    ) -> Result<()> {
         guest.check(spec).map_err(|e| Error::new(e.to_string()))?;
         let Some(program) = guest.engine() else {
             return match module {
-                None => Ok(None),
+                None => Ok(()),
                 Some(_) => Err(Error::new(format!("isolation \"{}\" runs no module", guest.name()))),
             };
         };
@@ -87,17 +88,18 @@ impl Runtime {
         plan.engine = Some(Engine { file, name, module });
         plan.caps = plan.caps.map(|sets| sets.only(hull_jail::caps::NET_BIND_SERVICE));
         plan.no_new_privs = true;
-        Ok(Some(installed))
+        Ok(())
     }
 
     /// Answers for an engine's process: the boot message, and the module, a sealed copy, as code.
     pub(crate) fn boot(&self, booted: &Booted<'_>, module: OwnedFd, name: &str, function: &str) -> Result<[OwnedFd; 2]> {
-        let engine = booted.engine.ok_or_else(|| Error::new("a process without an engine asked for one"))?;
+        let compiler = booted.guest.compiler().ok_or_else(|| Error::new("a process without a compiler asked for one"))?;
+        let compiler = self.installed(booted.guest.name(), compiler)?;
         if !sealed::is_sealed(module.as_fd()).unwrap_or(false) {
             return Err(Error::new(format!("module \"{name}\": it is no sealed copy")));
         }
         let settings = booted.guest.settings(booted.spec);
-        let code = self.compiled(engine, &settings, module.into()).map_err(|e| e.during(&format!("module \"{name}\"")))?;
+        let code = self.compiled(&compiler, &settings, module.into()).map_err(|e| e.during(&format!("module \"{name}\"")))?;
         let text = booted.guest.message(booted.spec, function);
         let message = sealed::data(c"boot", text.as_bytes()).what(|| "cannot write the boot message")?;
         let code = sealed::read_only(c"code", code.as_fd()).what(|| "cannot hand out the code")?;

@@ -88,7 +88,7 @@ impl Runtime {
             .map_err(|_| Error::new("container id: has a NUL byte"))?;
         plan.debug = self.verbose;
         let guest = hull_guest::find(&state.isolation).map_err(|e| Error::new(e.to_string()))?;
-        let engine = self.engage(guest, &spec, &mut plan, None)?;
+        self.engage(guest, &spec, &mut plan, None)?;
         for entry in extra {
             plan.env.push(std::ffi::CString::new(entry).map_err(|_| Error::new("LISTEN_FDNAMES has a NUL byte"))?);
         }
@@ -148,7 +148,7 @@ impl Runtime {
         };
         drop(theirs);
         let mut talk = Conversation::new(child, Sync::new(ours), state.namespaces & flags::NEWPID != 0);
-        let ready = self.make_ready(&mut talk, options, ahead, Booted { guest, spec: &spec, engine: engine.as_ref() }, &|pid, fd| {
+        let ready = self.make_ready(&mut talk, options, ahead, Booted { guest, spec: &spec }, &|pid, fd| {
             deliver(&state, &spec, pid, "running", fd)
         });
         if let Err(e) = ready {

@@ -1,8 +1,11 @@
-//! `hull-wasm compile`: a module or component on standard input, machine code on standard output.
+//! `hull-wasmc compile`: a module or component on standard input, machine code on standard output.
 //!
 //! What it reads is the container's and may be anything; so once it has been read, this process gives up every right
 //! and every system call but those that memory and the output need. An import that nothing provides is an error here,
 //! by its name, so that such a container is refused when it is created.
+
+mod confine;
+pub(crate) mod shape;
 
 use std::borrow::Cow;
 use std::ffi::OsString;
@@ -14,7 +17,7 @@ use wasmtime::{Engine, Module, Result};
 use crate::engine::Kind;
 
 /// Compiles. The result is an exit code; what is wrong with the module is said on standard error.
-pub(crate) fn main(settings: impl Iterator<Item = OsString>) -> i32 {
+pub fn main(settings: impl Iterator<Item = OsString>) -> i32 {
     match compile(settings.collect()) {
         Ok(()) => 0,
         Err(e) => {
@@ -37,10 +40,10 @@ fn compile(settings: Vec<OsString>) -> Result<()> {
     // Both are made while what they ask the system may be asked.
     let [engine, of_served] = [false, true].map(|interrupted| crate::engine::engine(Kind { counted, interrupted }));
     let (engine, of_served) = (engine?, of_served?);
-    crate::confine::give_up_rights()?;
-    crate::confine::compiler()?;
+    confine::give_up_rights()?;
+    confine::filter()?;
     let bytes = parse(&input)?;
-    let engine = if crate::http::is_handler(&bytes) { of_served } else { engine };
+    let engine = if shape::is_handler(&bytes) { of_served } else { engine };
     let mut out = std::io::stdout();
     out.write_all(&code(&engine, &bytes)?)?;
     Ok(out.flush()?)
@@ -53,12 +56,7 @@ pub(crate) fn parse(input: &[u8]) -> Result<Cow<'_, [u8]>> {
 
 /// The code of a module or component that has all it imports.
 pub(crate) fn code(engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>> {
-    if is_component(bytes) { component(engine, bytes) } else { module(engine, bytes) }
-}
-
-/// The layer field of the header tells (component-model/design/mvp/Binary.md).
-fn is_component(bytes: &[u8]) -> bool {
-    bytes.get(6..8) == Some(&[1, 0])
+    if shape::is_component(bytes) { component(engine, bytes) } else { module(engine, bytes) }
 }
 
 fn module(engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>> {

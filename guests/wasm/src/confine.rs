@@ -1,19 +1,12 @@
 //! System call filters of the engine's own, beside whatever config.json brings.
 //!
-//! Owns two lists. They are loaded by this process itself, since what it needs before (to be executed, to map code)
-//! is what they take away.
+//! Owns the runner's list, and how a list is loaded: by the process itself, since what it needs before (to be executed,
+//! to map code) is what the list takes away.
 
 use std::path::PathBuf;
 
 use hull_spec::{Seccomp, SeccompAction, SeccompArg, SeccompOp, SeccompRule};
 use wasmtime::{Error, Result};
-
-/// Memory, threads, and descriptors that are open already.
-const COMPILER: &[&str] = &[
-    "read write readv writev close fstat lseek mmap munmap mremap mprotect madvise brk futex sched_yield sched_getaffinity",
-    "getpid gettid getrandom clock_gettime clock_getres sigaltstack rt_sigaction rt_sigprocmask rt_sigreturn tgkill",
-    "exit exit_group membarrier rseq set_robust_list restart_syscall",
-];
 
 /// What WASI is made of, for a module that is loaded.
 const RUNNER: &[&str] = &[
@@ -56,50 +49,6 @@ const ENOSYS: u32 = 38;
 const NAMESPACES: u64 = 0x7e02_0000;
 const CLONE_THREAD: u64 = 0x1_0000;
 
-/// Becomes nobody, where it is root, with bounds to what a module made for that can cost.
-///
-/// # Errors
-/// Those of setuid(2), capset(2) and setrlimit(2).
-pub(crate) fn give_up_rights() -> Result<()> {
-    use rustix::process::{Resource, Rlimit, setrlimit};
-    const NOBODY: u32 = 65534;
-    // A large module takes seconds and hundreds of megabytes.
-    for (resource, most) in [(Resource::Cpu, 120), (Resource::As, 4 << 30), (Resource::Fsize, 1 << 28), (Resource::Core, 0)] {
-        let limit = rustix::process::getrlimit(resource);
-        let lower = |old: Option<u64>| Some(old.map_or(most, |old| old.min(most)));
-        setrlimit(resource, Rlimit { current: lower(limit.current), maximum: lower(limit.maximum) })?;
-    }
-    // Where memory is short, no container is to end for a compiler, which is in none of their cgroups.
-    let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
-    // Whoever starts a container that was compiled already goes first.
-    rustix::process::setpriority_process(None, 10)?;
-    if rustix::process::geteuid().is_root() {
-        // In a user namespace without that id there is no other user to become, and there may be no word in its groups.
-        let unless = |errno: i32, done: std::io::Result<()>| match done {
-            Err(e) if e.raw_os_error() != Some(errno) => Err(e),
-            _ => Ok(()),
-        };
-        const EPERM: i32 = 1;
-        const EINVAL: i32 = 22;
-        unless(EPERM, hull_sys::creds::setgroups(&[]))?;
-        unless(EINVAL, hull_sys::creds::setgid(NOBODY))?;
-        unless(EINVAL, hull_sys::creds::setuid(NOBODY))?;
-    }
-    hull_sys::creds::clear_ambient()?;
-    hull_sys::creds::capset(Default::default())?;
-    // Nobody waits for the code once hull is gone. The change of user would undo it.
-    hull_sys::prctl::set_parent_death_signal(9)?;
-    Ok(())
-}
-
-/// The list of a process that compiles what a stranger wrote.
-///
-/// # Errors
-/// Those of seccomp(2).
-pub(crate) fn compiler() -> Result<()> {
-    load(COMPILER, Vec::new(), SeccompAction::KillProcess)
-}
-
 /// The list of a process that runs it. Nothing that is executed is mapped from here on.
 ///
 /// # Errors
@@ -128,7 +77,7 @@ fn allow(names: &str, args: Vec<SeccompArg>) -> SeccompRule {
     SeccompRule { names, action: SeccompAction::Allow, errno_ret: None, args }
 }
 
-fn load(names: &[&str], mut rules: Vec<SeccompRule>, default: SeccompAction) -> Result<()> {
+pub(crate) fn load(names: &[&str], mut rules: Vec<SeccompRule>, default: SeccompAction) -> Result<()> {
     rules.push(allow(&names.join(" "), Vec::new()));
     let profile = Seccomp {
         default_action: default,
@@ -198,6 +147,7 @@ mod tests {
         assert_eq!(confined(|| rustix::termios::tcflush(std::io::stdin(), rustix::termios::QueueSelector::IFlush)), denied);
     }
 
+    #[cfg(feature = "compiler")]
     #[test]
     fn a_runner_maps_nothing_executable() {
         let engine = crate::engine::engine(Default::default()).unwrap();

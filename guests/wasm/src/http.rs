@@ -35,33 +35,13 @@ const BACKLOG: &str = "WASMTIME_HTTP_BACKLOG";
 const DOCUMENTED_BACKLOG: &str = "WASMTIME_HTTP_PROXY_BACKLOG";
 
 const COMMAND: &str = "wasi:cli/run@";
-const HANDLERS: [&str; 2] = ["wasi:http/incoming-handler@0.2", "wasi:http/handler@0.3"];
+pub(crate) const HANDLERS: [&str; 2] = ["wasi:http/incoming-handler@0.2", "wasi:http/handler@0.3"];
 
 /// How long a client may leave what was sent to it unread.
 const UNREAD: Duration = Duration::from_secs(60);
 
 fn exports(engine: &Engine, component: &Component, prefixes: &[&str]) -> bool {
     component.component_type().exports(engine).any(|(name, _)| prefixes.iter().any(|p| name.starts_with(p)))
-}
-
-/// Whether bytes are a component that exports a handler. What is no component at all is for others to complain of.
-pub(crate) fn is_handler(bytes: &[u8]) -> bool {
-    use wasmparser::{Parser, Payload};
-    let mut depth = 0;
-    for payload in Parser::new(0).parse_all(bytes) {
-        match payload {
-            Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) => depth += 1,
-            Ok(Payload::End(_)) if depth > 0 => depth -= 1,
-            Ok(Payload::ComponentExportSection(exports)) if depth == 0 => {
-                if exports.into_iter().flatten().any(|e| HANDLERS.iter().any(|h| e.name.name.starts_with(h))) {
-                    return true;
-                }
-            }
-            Ok(_) => {}
-            Err(_) => return false,
-        }
-    }
-    false
 }
 
 /// Whether this component is to be served, and not run as a command.
@@ -74,6 +54,7 @@ pub(crate) fn serves(engine: &Engine, component: &Component, boot: &BootMessage)
 ///
 /// # Errors
 /// For one that has other types than it should have.
+#[cfg(feature = "compiler")]
 pub(crate) fn check(engine: &Engine, component: &InstancePre<host::Component>) -> Result<()> {
     if exports(engine, component.component(), &HANDLERS) { handler(component.clone()).map(drop) } else { Ok(()) }
 }
@@ -266,25 +247,5 @@ impl hyper::rt::Timer for Timer {
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
         Box::pin(Sleep(Box::pin(tokio::time::sleep_until(deadline.into()))))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn a_handler_is_known_by_its_own_exports() {
-        let handler = |name: &str| format!("(component (instance $i) (export \"{name}\" (instance $i)))");
-        let is = |text: &str| super::is_handler(&wat::parse_str(text).unwrap());
-        for name in ["wasi:http/incoming-handler@0.2.0", "wasi:http/incoming-handler@0.2.12", "wasi:http/handler@0.3.0"] {
-            assert!(is(&handler(name)), "{name}");
-        }
-        for name in ["wasi:cli/run@0.2.0", "wasi:http/incoming-handler@1.0.0", "wasi:http/handler@0.2.0"] {
-            assert!(!is(&handler(name)), "{name}");
-        }
-        let inner = handler("wasi:http/incoming-handler@0.2.0").replacen("component", "component $inner", 1);
-        assert!(!is(&format!("(component {inner} (core module (func)))")));
-        assert!(is(&format!("(component (core module (func)) {inner} (instance $i) (export \"wasi:http/handler@0.3.0\" (instance $i)))")));
-        assert!(!is("(module (memory (export \"wasi:http/incoming-handler@0.2.0\") 1))"));
-        assert!(!super::is_handler(b"\0asm\x0d\0\x01\0\xff"));
     }
 }

@@ -1,37 +1,42 @@
-//! `hull-wasm`: the engine that runs WebAssembly in a container's jail.
+//! WebAssembly in a container's jail: what `hull-wasm`, the engine that runs it, and `hull-wasmc`, the compiler, are made of.
 //!
-//! Two commands, both called by hull and by nobody else. `compile` turns a module into machine code, before and outside
-//! of any container; `run` is executed as the jail's last step, gets that code by descriptor, and never compiles. What
-//! a module can reach is what the jail shows: the root directory, the network namespace, the clocks.
+//! Both are called by hull and by nobody else. The compiler turns a module into machine code, before and outside of any
+//! container. The engine is executed as the jail's last step, gets that code by descriptor, and has no compiler in it.
+//! What a module can reach is what the jail shows: the root directory, the network namespace, the clocks.
+//!
+//! Two programs, because each container executes the engine: a compiler in it would make every start slower, by what
+//! it takes to load one.
 
-mod compile;
+#[cfg(feature = "compiler")]
+pub mod compile;
 mod confine;
 mod engine;
 mod host;
 mod http;
-mod run;
+pub mod run;
 mod signals;
+#[cfg(feature = "compiler")]
 mod trial;
 
 use std::ffi::OsString;
 
+#[cfg(feature = "compiler")]
 pub use trial::trial;
 
-/// The program; `args` is without its name. The result is its exit code.
-pub fn main(mut args: impl Iterator<Item = OsString>) -> i32 {
-    let command = args.next().unwrap_or_default();
-    match command.to_str() {
-        Some("run") => run::main(args),
-        Some("compile") => compile::main(args),
+/// Either program, by the name of its one command: `args` is without the program's name, `command` gets what comes after
+/// its own. The result is an exit code.
+pub fn main<A: Iterator<Item = OsString>>(program: &str, name: &str, mut args: A, command: fn(A) -> i32) -> i32 {
+    let first = args.next().unwrap_or_default();
+    match first.to_str() {
+        Some(first) if first == name => command(args),
         Some("--version") => {
-            println!("hull-wasm version {}", env!("CARGO_PKG_VERSION"));
+            println!("{program} version {}", env!("CARGO_PKG_VERSION"));
             0
         }
-        _ => usage(&command),
+        _ => {
+            let problem = "hull calls it, as in `hull do --isolation wasm -- app.wasm`";
+            eprintln!("{program}: no command \"{}\": {problem}", first.display());
+            1
+        }
     }
-}
-
-fn usage(command: &OsString) -> i32 {
-    eprintln!("hull-wasm: no command \"{}\": hull calls it, as in `hull do --isolation wasm -- app.wasm`", command.display());
-    1
 }

@@ -20,7 +20,7 @@ use crate::host;
 const TRAPPED: i32 = 134;
 
 /// Runs. The result is the exit code.
-pub(crate) fn main(args: impl Iterator<Item = OsString>) -> i32 {
+pub fn main(args: impl Iterator<Item = OsString>) -> i32 {
     match run(args) {
         Ok(code) => code,
         Err(e) => match e.downcast_ref::<I32Exit>() {

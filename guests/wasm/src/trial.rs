@@ -8,7 +8,7 @@ use wasmtime::{Engine, Precompiled, Result};
 use wasmtime_wasi::WasiCtxBuilder;
 
 use crate::engine::Kind;
-use crate::{compile, host, http, run};
+use crate::{compile, host, run};
 
 /// Compiles and instantiates. The result is how many bytes the memories that the instance exports have.
 ///
@@ -16,7 +16,7 @@ use crate::{compile, host, http, run};
 /// What keeps a module from being compiled, linked or instantiated within its limits.
 pub fn trial(boot: &BootMessage, settings: &[&str], module: &[u8]) -> Result<usize> {
     let bytes = compile::parse(module)?;
-    let kind = Kind { counted: settings.contains(&COUNTED), interrupted: http::is_handler(&bytes) };
+    let kind = Kind { counted: settings.contains(&COUNTED), interrupted: compile::shape::is_handler(&bytes) };
     let engine = crate::engine::engine(kind)?;
     let code = compile::code(&engine, &bytes)?;
     let limits = host::Limits::new(boot, &host::Pool::new(boot));

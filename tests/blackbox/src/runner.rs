@@ -81,11 +81,12 @@ fn for_all_users(runtime: PathBuf, dir: &Path) -> io::Result<PathBuf> {
     chmod(&dir.join("runtime"), 0o755);
     fs::copy(&runtime, &copy)?;
     chmod(&copy, 0o755);
-    let engine = runtime.with_file_name("hull-wasm");
-    if engine.exists() {
-        let copy = copy.with_file_name("hull-wasm");
-        fs::copy(&engine, &copy)?;
-        chmod(&copy, 0o755);
+    for guest in ["hull-wasm", "hull-wasmc"] {
+        let (program, copy) = (runtime.with_file_name(guest), copy.with_file_name(guest));
+        if program.exists() {
+            fs::copy(&program, &copy)?;
+            chmod(&copy, 0o755);
+        }
     }
     Ok(copy)
 }
