@@ -4,11 +4,11 @@
 //! a component sends are `client`'s. No state outlives a request but what the files of the container keep.
 
 pub(crate) mod client;
+mod output;
 mod request;
 mod ticker;
 
 use std::future::Future;
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
@@ -27,6 +27,7 @@ use wasmtime_wasi_http::handler::ProxyPre;
 use wasmtime_wasi_http::io::TokioIo;
 
 use crate::host;
+use output::Output;
 use request::Server;
 
 /// What runwasi's shim for wasmtime looks at; the last is the name that its documentation has for the second.
@@ -91,18 +92,22 @@ pub(crate) fn serve(engine: &Engine, component: &Component, boot: BootMessage, a
     let grace = Duration::from_secs(boot.http.grace) + Duration::from_secs(1);
     let stop = crate::signals::watch_server(signals, grace).map_err(no_thread)?;
     let ticker = ticker::Ticker::start(engine).map_err(no_thread)?;
+    let (workers, writers) = threads().map_err(no_thread)?;
+    let instances = boot.http.requests;
+    let stdout = Output::new(std::io::stdout(), instances, writers).map_err(no_thread)?;
+    let stderr = Output::new(std::io::stderr(), instances, writers).map_err(no_thread)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads().map_err(no_thread)?)
+        .worker_threads(workers)
         .max_blocking_threads(32)
         .thread_stack_size(1 << 20)
         // What computes gives way every few milliseconds: who waits must not do so for many of these turns.
         .event_interval(4)
         .enable_all()
         .build()?;
-    let server = Server::new(handler(linked)?, boot, args, environment, ticker);
+    let server = Server::new(handler(linked)?, boot, args, environment, [stdout, stderr], ticker);
     let code = runtime.block_on(async {
         let listener = listen(address, backlog).map_err(|e| Error::msg(format!("cannot listen at {address}: {e}")))?;
-        log(format_args!("Serving HTTP on http://{}/", listener.local_addr()?));
+        server.log(format_args!("Serving HTTP on http://{}/", listener.local_addr()?));
         Ok(accept(Arc::new(server), listener, stop).await)
     });
     // Whatever still runs was given its time.
@@ -115,16 +120,17 @@ fn no_thread(e: impl std::fmt::Display) -> Error {
 }
 
 /// How many threads are to work: as many as there are processors, if so many can be made and one more beside them, for
-/// files. tokio would not take a refusal.
+/// files; and whether there can be two more then, that write. tokio would not take a refusal.
 ///
 /// # Errors
 /// Where there can't be even one.
-fn threads() -> std::io::Result<usize> {
+fn threads() -> std::io::Result<(usize, bool)> {
+    const WRITERS: usize = 2;
     let wanted = std::thread::available_parallelism().map_or(1, usize::from);
     let (gate, mut made) = (Mutex::new(()), 0);
     std::thread::scope(|scope| {
         let _closed = gate.lock();
-        while made <= wanted {
+        while made < wanted + 1 + WRITERS {
             let wait = || drop(gate.lock());
             match std::thread::Builder::new().stack_size(crate::signals::STACK).spawn_scoped(scope, wait) {
                 Ok(_) => made += 1,
@@ -132,7 +138,10 @@ fn threads() -> std::io::Result<usize> {
                 Err(_) => break,
             }
         }
-        Ok(made.saturating_sub(1).max(1))
+        // One that works and one for files come first.
+        let writers = made >= 2 + WRITERS;
+        let others = if writers { made - WRITERS } else { made };
+        Ok((others.saturating_sub(1).clamp(1, wanted), writers))
     })
 }
 
@@ -160,7 +169,7 @@ async fn accept(server: Arc<Server>, listener: TcpListener, mut stop: oneshot::R
             Err(e) => {
                 // Of one that has gone already there is nothing to say; what there is too little of may come back.
                 if !matches!(e.kind(), std::io::ErrorKind::ConnectionAborted | std::io::ErrorKind::ConnectionReset) {
-                    log(format_args!("Error: cannot accept a connection: {e}"));
+                    server.log(format_args!("Error: cannot accept a connection: {e}"));
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
                 None
@@ -186,13 +195,15 @@ async fn accept(server: Arc<Server>, listener: TcpListener, mut stop: oneshot::R
         // What goes on once it has answered.
         server.idle().await;
     };
-    match tokio::time::timeout(Duration::from_secs(http.grace), all).await {
-        Ok(()) => 0,
-        Err(_) => {
-            log(format_args!("Error: requests were cut off, as {} seconds after signal {signal} they had not ended", http.grace));
-            128 + signal
-        }
+    let end = Instant::now() + Duration::from_secs(http.grace);
+    let ended = tokio::time::timeout_at(end.into(), all).await.is_ok();
+    if !ended {
+        server.log(format_args!("Error: requests were cut off, as {} seconds after signal {signal} they had not ended", http.grace));
     }
+    // What was said just now has a moment, too.
+    let end = end.max(Instant::now() + Duration::from_millis(500));
+    let written = tokio::time::timeout_at(end.into(), server.written()).await.is_ok();
+    if ended && written { 0 } else { 128 + signal }
 }
 
 /// One connection, with all its requests. What is wrong with it is its client's business.
@@ -218,11 +229,6 @@ async fn connection(server: Arc<Server>, stream: TcpStream, mut stopped: watch::
             let _ = connection.await;
         }
     }
-}
-
-/// A line on standard error, whether there is one or not.
-fn log(line: std::fmt::Arguments<'_>) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// The clock that hyper waits by.

@@ -20,7 +20,7 @@ use wasmtime_wasi_http::handler::{Prepared, Proxy, ProxyPre};
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::{WasiBody, WasiHttpView as _};
 
-use super::log;
+use super::output::Output;
 use super::ticker::{TICK, Ticker};
 use crate::host;
 
@@ -33,6 +33,8 @@ pub(super) struct Server {
     boot: BootMessage,
     args: Vec<String>,
     environment: Vec<(String, String)>,
+    stdout: Output,
+    stderr: Output,
     pool: host::Pool,
     ticker: Ticker,
     places: Arc<Semaphore>,
@@ -69,14 +71,26 @@ impl Server {
         boot: BootMessage,
         args: Vec<String>,
         environment: Vec<(String, String)>,
+        [stdout, stderr]: [Output; 2],
         ticker: Ticker,
     ) -> Server {
         let (pool, places) = (host::Pool::new(&boot), Arc::new(Semaphore::new(boot.http.requests as usize)));
-        Server { handler, boot, args, environment, pool, ticker, places, next: AtomicU64::new(0) }
+        Server { handler, boot, args, environment, stdout, stderr, pool, ticker, places, next: AtomicU64::new(0) }
     }
 
     pub(super) fn http(&self) -> &Http {
         &self.boot.http
+    }
+
+    /// A line on standard error, whether anybody reads it or not.
+    pub(super) fn log(&self, line: std::fmt::Arguments<'_>) {
+        self.stderr.log(line);
+    }
+
+    /// Waits until all that was printed has been written.
+    pub(super) async fn written(&self) {
+        self.stdout.written().await;
+        self.stderr.written().await;
     }
 
     /// Waits until no instance is left.
@@ -119,16 +133,16 @@ impl Server {
             Err(_) => Some(TooLong(self.http().timeout).into()),
         };
         match &error {
-            None => reply.fail(StatusCode::INTERNAL_SERVER_ERROR, || log(format_args!("Error: request {id} ({what}): it was not answered"))),
+            None => reply.fail(StatusCode::INTERNAL_SERVER_ERROR, || self.log(format_args!("Error: request {id} ({what}): it was not answered"))),
             // An instance that has answered may end as it likes.
             Some(e) if e.downcast_ref::<I32Exit>().is_some() => {
                 let exit = e.downcast_ref::<I32Exit>().map_or(0, |exit| exit.0);
                 reply.fail(StatusCode::INTERNAL_SERVER_ERROR, || {
-                    log(format_args!("Error: request {id} ({what}): it was not answered, but ended with code {exit}"));
+                    self.log(format_args!("Error: request {id} ({what}): it was not answered, but ended with code {exit}"));
                 });
             }
             Some(e) => {
-                log(format_args!("Error: request {id} ({what}): {e:?}"));
+                self.log(format_args!("Error: request {id} ({what}): {e:?}"));
                 reply.cut.store(true, Ordering::SeqCst);
                 let status = match e {
                     e if e.downcast_ref::<TooLong>().is_some() => StatusCode::GATEWAY_TIMEOUT,
@@ -160,10 +174,10 @@ impl Server {
         match &proxy {
             Proxy::P2(handler) => {
                 let input = store.data_mut().http().new_incoming_request(Scheme::Http, request)?;
-                let answer = reply.clone();
+                let (answer, stderr) = (reply.clone(), self.stderr.clone());
                 let output = store.data_mut().http().new_response_outparam_from_callback(move |response| match response {
                     Ok(response) => answer.give(Ok(response)),
-                    Err(code) => answer.fail(StatusCode::INTERNAL_SERVER_ERROR, || log(format_args!("Error: request {id}: it was answered with {code}"))),
+                    Err(code) => answer.fail(StatusCode::INTERNAL_SERVER_ERROR, || stderr.log(format_args!("Error: request {id}: it was answered with {code}"))),
                 })?;
                 handler.wasi_http_incoming_handler().call_handle(&mut *store, input, output).await
             }
@@ -185,7 +199,7 @@ impl Server {
     fn store(&self, id: u64, deadline: Instant) -> Result<Store<host::Component>> {
         let mut wasi = crate::run::wasi(&self.args, &self.environment)?;
         // As runwasi's shim counts them. Nobody is at the other end of standard input.
-        wasi.env("REQUEST_ID", id.to_string()).inherit_stdout().inherit_stderr();
+        wasi.env("REQUEST_ID", id.to_string()).stdout(self.stdout.clone()).stderr(self.stderr.clone());
         let mut limits = host::Limits::new(&self.boot, &self.pool);
         if self.boot.memory.is_some() && !limits.reserve(OVERHEAD) {
             return Err(NoRoom(Error::msg(format!("{OVERHEAD} bytes are not left"))).into());

@@ -33,6 +33,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(memory, "all instances together have what the container's limit leaves, and give it back"),
     case!(no_room, "where there is no memory for one more instance, the answer is 503"),
     case!(term, "TERM lets a running request end, takes no new one, and ends with 0"),
+    case!(unread, "where nobody reads the output, those that print wait for it, and nobody else"),
     case!(term_when_idle, "TERM ends a server that has nothing to do at once, whatever connections it has"),
     case!(term_cut_off, "what takes too long after TERM is cut off, and the code tells"),
     case!(term_unread, "TERM ends a server whose output nobody reads"),
@@ -390,23 +391,53 @@ fn waiting(pid: i32) -> bool {
     rows.any(|(state, _)| state == "01") && table.lines().skip(1).all(|l| l.split_whitespace().nth(4).is_some_and(|q| q.ends_with(":00000000")))
 }
 
-fn term_unread(ctx: &Ctx) -> Done {
-    let (_unread, output) = rustix::pipe::pipe()?;
+/// A server whose standard output is a pipe that is full. The second is the pipe's other end, the third what is in it.
+fn serve_unread<'a>(b: Bundle<'a>) -> Result<(Server<'a>, fs::File, usize), Stop> {
+    let (unread, output) = rustix::pipe::pipe()?;
     rustix::io::ioctl_fionbio(&output, true)?;
-    while rustix::io::write(&output, &[b'x'; 4096]).is_ok() {}
+    let mut full = 0;
+    while let Ok(n) = rustix::io::write(&output, &[b'x'; 4096]) {
+        full += n;
+    }
     rustix::io::ioctl_fionbio(&output, false)?;
-    let (c, running) = app(ctx, HTTP, &[("http.timeout", "3"), ("http.grace", "1")])?.spawn_to(output)?;
+    let (c, running) = b.spawn_to(output)?;
     let server = Server { c, running, address: "127.0.0.1:8080" };
     host::wait_for("a server", 8, || server.said("Serving HTTP on http://"))?;
-    let asked = (0..4).map(|_| server.send("/p")).collect::<Result<Vec<_>, _>>()?;
-    // As many as the server has threads get stuck, and the others are never read.
-    std::thread::sleep(Duration::from_secs(1));
-    server.c.kill("TERM")?;
-    let begun = Instant::now();
-    server.running.wait()?.code(143)?;
-    check!(begun.elapsed() < Duration::from_secs(7), "it took {:?}", begun.elapsed());
-    drop(asked);
+    Ok((server, unread.into(), full))
+}
+
+fn term_unread(ctx: &Ctx) -> Done {
+    // With as few threads as there may be, those that serve write themselves.
+    for threads in [100, 4] {
+        let b = app(ctx, HTTP, &[("http.timeout", "3"), ("http.grace", "1")])?.set("/linux/resources/pids/limit", json!(threads));
+        let (server, _unread, _) = serve_unread(b)?;
+        let asked = (0..4).map(|_| server.send("/p")).collect::<Result<Vec<_>, _>>()?;
+        std::thread::sleep(Duration::from_secs(1));
+        server.c.kill("TERM")?;
+        let begun = Instant::now();
+        server.running.wait()?.code(143)?;
+        check!(begun.elapsed() < Duration::from_secs(7), "it took {:?}", begun.elapsed());
+        drop(asked);
+    }
     Ok(())
+}
+
+fn unread(ctx: &Ctx) -> Done {
+    let (server, mut output, full) = serve_unread(app(ctx, HTTP, &[])?)?;
+    // More than there are threads.
+    let asked = (0..40).map(|_| server.send("/p")).collect::<Result<Vec<_>, _>>()?;
+    std::thread::sleep(Duration::from_millis(500));
+    within(SOON, || server.get("/c"))?.is(200, "1\n")?;
+    asked[0].set_nonblocking(true)?;
+    check!(asked[0].peek(&mut [0]).is_err(), "one that prints was answered");
+    asked[0].set_nonblocking(false)?;
+    let mut text = vec![0; full + 40 * "printed\n".len()];
+    output.read_exact(&mut text)?;
+    check!(text[full..] == *"printed\n".repeat(40).as_bytes(), "{:?}", String::from_utf8_lossy(&text[full..]));
+    for stream in asked {
+        read(stream)?.is(200, "printed\n")?;
+    }
+    server.end().map(drop)
 }
 
 fn term_when_idle(ctx: &Ctx) -> Done {
