@@ -48,6 +48,8 @@ def bundle(directory, module, about):
             "args": ["/" + MODULE, *about.get("args", [])],
             "env": [f"{key}={value}" for key, value in about.get("env", {}).items()],
         },
+        # A program that is to be given no directory.
+        "annotations": {} if "root" in about or "dirs" in about else {"dev.hull.wasm.files": "none"},
         "linux": {"namespaces": [{"type": kind} for kind in ("mount", "pid", "ipc", "uts", "network")]},
     }
     with open(os.path.join(directory, "config.json"), "w", encoding="utf-8") as file:

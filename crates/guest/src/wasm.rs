@@ -31,9 +31,38 @@ pub struct BootMessage {
     /// Limits that annotations set.
     #[serde(default)]
     pub limits: Limits,
+    /// The files that it can reach.
+    #[serde(default)]
+    pub files: Files,
     /// How it is served, where it answers requests.
     #[serde(default, skip_serializing_if = "Http::is_usual")]
     pub http: Http,
+}
+
+/// The files that a module can reach.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Files {
+    /// The container's root, as descriptor 3.
+    #[default]
+    Root,
+    /// None at all: no descriptor but the standard ones.
+    None,
+}
+
+impl Files {
+    /// Its annotation's name, after the prefix.
+    const NAME: &'static str = "files";
+
+    /// # Errors
+    /// For a word that is none of its own.
+    fn of(spec: &Spec) -> Result<Files, Refusal> {
+        match annotation(spec, Files::NAME) {
+            None | Some("root") => Ok(Files::Root),
+            Some("none") => Ok(Files::None),
+            Some(other) => Err(bad_annotation(Files::NAME, other, "must be root or none")),
+        }
+    }
 }
 
 /// What an annotation of ours says, if it is there.
@@ -80,13 +109,14 @@ impl Guest for Wasm {
         if let Some(index) = spec.mounts.iter().position(|m| m.options.iter().any(|o| leaks(o))) {
             return refuse(&format!("mounts[{index}].options"), "must not be shared or slave");
         }
-        let names = [limits::NAMES, http::NAMES].concat();
+        let names = [&[Files::NAME], limits::NAMES, http::NAMES].concat();
         let ours = |key: &'_ String| key.strip_prefix(PREFIX).is_some_and(|name| !names.contains(&name));
         if let Some(key) = spec.annotations.keys().find(|key| ours(key)) {
             let names = names.join(", ");
             return Err(Refusal(format!("annotations[\"{key}\"]: unknown; after \"{PREFIX}\" there may be: {names}")));
         }
         Http::of(spec)?;
+        Files::of(spec)?;
         Limits::of(spec).map(drop)
     }
 
@@ -100,6 +130,7 @@ impl Guest for Wasm {
             function: Some(function.to_owned()).filter(|f| !f.is_empty()),
             memory: limit.and_then(|l| u64::try_from(l).ok()).filter(|l| *l > 0),
             limits: Limits::of(spec).unwrap_or_default(),
+            files: Files::of(spec).unwrap_or_default(),
             http: Http::of(spec).unwrap_or_default(),
         };
         serde_json::to_string(&message).unwrap_or_default()

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd, RawFd};
 
-use hull_guest::wasm::BootMessage;
+use hull_guest::wasm::{BootMessage, Files};
 use wasmtime::{Engine, Error, Precompiled, Result, Store, Trap};
 use wasmtime_wasi::{FsPerms, I32Exit, WasiCtxBuilder};
 
@@ -117,7 +117,7 @@ impl Workload {
 async fn run_module(engine: &Engine, module: &wasmtime::Module, boot: &BootMessage, args: Vec<String>) -> Result<()> {
     let linker = host::core_linker(engine)?;
     let limits = host::Limits::new(boot, &host::Pool::new(boot));
-    let mut store = store(engine, boot, host::Core { wasi: command(args)?.build_p1(), limits })?;
+    let mut store = store(engine, boot, host::Core { wasi: command(boot, args)?.build_p1(), limits })?;
     store.limiter(|host| &mut host.limits);
     let instance = linker.instantiate_async(&mut store, module).await?;
     let name = boot.function.as_deref().unwrap_or("_start");
@@ -144,7 +144,7 @@ async fn run_component(
     args: Vec<String>,
 ) -> Result<()> {
     let linker = host::component_linker(engine, component)?;
-    let state = host::Component::new(command(args)?.build(), host::Limits::new(boot, &host::Pool::new(boot)));
+    let state = host::Component::new(command(boot, args)?.build(), host::Limits::new(boot, &host::Pool::new(boot)));
     let mut store = store(engine, boot, state)?;
     store.limiter(|host| &mut host.limits);
     let instance = linker.instantiate_async(&mut store, component).await?;
@@ -183,16 +183,19 @@ pub(crate) fn environment() -> Vec<(String, String)> {
 }
 
 /// What a command gets of the process: all that the jail left it.
-fn command(args: Vec<String>) -> Result<WasiCtxBuilder> {
-    let mut wasi = wasi(&args, &environment())?;
+fn command(boot: &BootMessage, args: Vec<String>) -> Result<WasiCtxBuilder> {
+    let mut wasi = wasi(boot, &args, &environment())?;
     wasi.inherit_stdio().allow_blocking_current_thread(true);
     Ok(wasi)
 }
 
 /// The same without its standard streams.
-pub(crate) fn wasi(args: &[String], env: &[(String, String)]) -> Result<WasiCtxBuilder> {
+pub(crate) fn wasi(boot: &BootMessage, args: &[String], env: &[(String, String)]) -> Result<WasiCtxBuilder> {
     let mut wasi = WasiCtxBuilder::new();
     wasi.inherit_network().allow_tcp(true).allow_udp(true).allow_ip_name_lookup(true).args(args).envs(env);
+    if boot.files == Files::None {
+        return Ok(wasi);
+    }
     // One directory, since the libraries of many languages mix up the names of several. Mounts below it are as they
     // are: the kernel keeps a read-only one read-only.
     wasi.preopened_dir("/", "/", FsPerms::ReadWrite)?;

@@ -197,7 +197,7 @@ impl Server {
     }
 
     fn store(&self, id: u64, deadline: Instant) -> Result<Store<host::Component>> {
-        let mut wasi = crate::run::wasi(&self.args, &self.environment)?;
+        let mut wasi = crate::run::wasi(&self.boot, &self.args, &self.environment)?;
         // As runwasi's shim counts them. Nobody is at the other end of standard input.
         wasi.env("REQUEST_ID", id.to_string()).stdout(self.stdout.clone()).stderr(self.stderr.clone());
         let mut limits = host::Limits::new(&self.boot, &self.pool);

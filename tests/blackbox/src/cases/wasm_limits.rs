@@ -16,6 +16,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(table_elements, "the elements of all tables"),
     case!(instances, "the number of instances of a component"),
     case!(cpu_time, "process.rlimits bounds the CPU time"),
+    case!(files, "with none of the files, a module opens none, and has no directory to begin with; nor has one that exec adds"),
     case!(bad_values, "a value that is no number, and an annotation that is unknown, are errors with its name"),
 ];
 
@@ -124,8 +125,31 @@ fn cpu_time(ctx: &Ctx) -> Done {
     Ok(())
 }
 
+fn files(ctx: &Ctx) -> Done {
+    // Says how many directories it has, by its exit code: they come from descriptor 3 on.
+    let directories = "(module (import \"wasi_snapshot_preview1\" \"fd_prestat_get\" (func $get (param i32 i32) (result i32)))
+        (import \"wasi_snapshot_preview1\" \"proc_exit\" (func $exit (param i32)))
+        (memory (export \"memory\") 1)
+        (func (export \"_start\") (local i32)
+            (block (loop
+                (br_if 1 (call $get (i32.add (local.get 0) (i32.const 3)) (i32.const 0)))
+                (local.set 0 (i32.add (local.get 0) (i32.const 1))) (br 0)))
+            (call $exit (local.get 0))))";
+    app(ctx, directories, &[])?.run()?.code(1)?;
+    app(ctx, directories, &[("files", "root")])?.run()?.code(1)?;
+    app(ctx, directories, &[("files", "none")])?.run()?.code(0)?;
+    let probe = "/bin/probe.wasm";
+    let none = |args: &[&str]| -> Result<Bundle<'_>, Stop> {
+        Ok(super::wasm::module(ctx)?.args(args).set("/annotations/dev.hull.wasm.files", json!("none")))
+    };
+    none(&[probe, "cat", "/etc/passwd"])?.run()?.code(1)?.names(&["/etc/passwd"])?;
+    let container = none(&[probe, "spin"])?.up()?;
+    container.exec(&[probe, "cat", "/etc/passwd"])?.code(1)?;
+    Ok(())
+}
+
 fn bad_values(ctx: &Ctx) -> Done {
-    for (name, value) in [("fuel", "0"), ("fuel", "many"), ("memory", "1M"), ("tables", "-1"), ("instances", ""), ("fule", "1")] {
+    for (name, value) in [("fuel", "0"), ("fuel", "many"), ("memory", "1M"), ("tables", "-1"), ("instances", ""), ("files", "some"), ("fule", "1")] {
         let b = app(ctx, LOOP, &[(name, value)])?;
         b.try_create()?.fails()?.names(&[&format!("dev.hull.wasm.{name}")])?;
         b.nothing_left()?;
