@@ -6,6 +6,7 @@
 pub(crate) mod client;
 mod output;
 mod request;
+mod shared;
 mod ticker;
 
 use std::future::Future;
@@ -19,6 +20,7 @@ use hull_guest::wasm::BootMessage;
 use hull_sys::signal::Waiter;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
 use wasmtime::component::{Component, InstancePre};
@@ -217,10 +219,11 @@ async fn connection(server: Arc<Server>, stream: TcpStream, mut stopped: watch::
         .header_read_timeout(Duration::from_secs(http.header_timeout))
         .max_header_size(http.header_bytes)
         .max_buf_size(http.header_bytes)
-        // One that has said all may still listen.
+        // One that has said all may still listen; see left().
         .half_close(true);
-    let answer = service_fn(|request| server.clone().answer(request));
-    let mut connection = pin!(settings.serve_connection(TokioIo::new(stream), answer));
+    let stream = Arc::new(stream);
+    let answer = service_fn(|request| server.clone().answer(request, left(stream.clone())));
+    let mut connection = pin!(settings.serve_connection(TokioIo::new(shared::Shared(stream.clone())), answer));
     tokio::select! {
         _ = connection.as_mut() => {}
         // Nothing is ever sent: this is the other side's end.
@@ -228,6 +231,20 @@ async fn connection(server: Arc<Server>, stream: TcpStream, mut stopped: watch::
             connection.as_mut().graceful_shutdown();
             let _ = connection.await;
         }
+    }
+}
+
+/// Comes when the other side has closed the connection. Whether one that will send nothing more still listens can't be
+/// seen: there is a moment for its answer.
+async fn left(stream: Arc<TcpStream>) {
+    /// That which it has.
+    const MOMENT: Duration = Duration::from_secs(1);
+    // Of what this is for, urgent data and an end, the socket is asked for the latter alone. An end is seen behind data
+    // that nobody has read.
+    match stream.ready(Interest::PRIORITY).await {
+        Ok(_) => tokio::time::sleep(MOMENT).await,
+        // The runtime is ending.
+        Err(_) => std::future::pending().await,
     }
 }
 

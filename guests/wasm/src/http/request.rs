@@ -1,5 +1,6 @@
 //! One request: an instance of its own that answers it, and what is answered where that fails.
 
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -53,6 +54,18 @@ impl std::fmt::Display for TooLong {
 
 impl std::error::Error for TooLong {}
 
+/// The client has gone before there was an answer.
+#[derive(Debug)]
+pub(super) struct Gone;
+
+impl std::fmt::Display for Gone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the client has gone")
+    }
+}
+
+impl std::error::Error for Gone {}
+
 /// There is no memory for one more instance.
 #[derive(Debug)]
 struct NoRoom(Error);
@@ -98,24 +111,33 @@ impl Server {
         let _ = self.places.acquire_many(self.http().requests).await;
     }
 
-    /// The answer to a request, whatever becomes of it. What has no place yet waits for one, as long as it may take.
-    pub(super) async fn answer(self: Arc<Server>, mut request: Request<Incoming>) -> Result<Response<Whole>, std::convert::Infallible> {
+    /// The answer to a request, whatever becomes of it, unless `gone` comes first. What has no place yet waits for one, as
+    /// long as it may take.
+    pub(super) async fn answer(self: Arc<Server>, request: Request<Incoming>, gone: impl Future<Output = ()>) -> Result<Response<Whole>, Gone> {
+        tokio::select! {
+            biased;
+            answer = self.answered(request) => Ok(answer),
+            () = gone => Err(Gone),
+        }
+    }
+
+    async fn answered(self: Arc<Server>, mut request: Request<Incoming>) -> Response<Whole> {
         if !name_host(&mut request) {
-            return Ok(failure(StatusCode::BAD_REQUEST));
+            return failure(StatusCode::BAD_REQUEST);
         }
         let deadline = Instant::now() + Duration::from_secs(self.http().timeout);
         let Ok(Ok(place)) = tokio::time::timeout_at(deadline.into(), self.places.clone().acquire_owned()).await else {
-            return Ok(failure(StatusCode::SERVICE_UNAVAILABLE));
+            return failure(StatusCode::SERVICE_UNAVAILABLE);
         };
         let (sender, receiver) = oneshot::channel();
         let cut = Arc::new(AtomicBool::new(false));
         let reply = Reply { sender: Arc::new(Mutex::new(Some(sender))), cut: cut.clone() };
         tokio::spawn(self.instance(place, request, reply, deadline));
         // The sender is used before it is dropped.
-        Ok(match receiver.await.unwrap_or(Err(StatusCode::INTERNAL_SERVER_ERROR)) {
+        match receiver.await.unwrap_or(Err(StatusCode::INTERNAL_SERVER_ERROR)) {
             Ok(response) => response.map(|body| Whole { body, cut }),
             Err(status) => failure(status),
-        })
+        }
     }
 
     /// Runs an instance to its end, which may come after it has answered.
@@ -126,11 +148,16 @@ impl Server {
         let mut store = None;
         // One that computes is told by the store itself, which also knows where.
         let patience = deadline + 10 * TICK;
-        let done = tokio::time::timeout_at(patience.into(), self.handle(&mut store, id, request, &reply, deadline)).await;
-        let error = match done {
-            Ok(Ok(())) => None,
-            Ok(Err(e)) => Some(e),
-            Err(_) => Some(TooLong(self.http().timeout).into()),
+        let done = tokio::time::timeout_at(patience.into(), self.handle(&mut store, id, request, &reply, deadline));
+        let error = tokio::select! {
+            biased;
+            // There is nobody to tell.
+            () = reply.unwanted() => None,
+            done = done => match done {
+                Ok(Ok(())) => None,
+                Ok(Err(e)) => Some(e),
+                Err(_) => Some(TooLong(self.http().timeout).into()),
+            },
         };
         match &error {
             None => reply.fail(StatusCode::INTERNAL_SERVER_ERROR, || self.log(format_args!("Error: request {id} ({what}): it was not answered"))),
@@ -241,9 +268,18 @@ impl Reply {
         }
     }
 
-    /// Answers with this, and tells it, unless there was an answer.
+    /// Comes when nobody waits for the answer any more, and never once it was given.
+    async fn unwanted(&self) {
+        std::future::poll_fn(|cx| match &mut *self.sender.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(sender) => sender.poll_closed(cx),
+            None => Poll::Pending,
+        })
+        .await;
+    }
+
+    /// Answers with this, and tells it, unless there was an answer or nobody waits for one.
     fn fail(&self, status: StatusCode, tell: impl FnOnce()) {
-        let waiting = self.sender.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        let waiting = self.sender.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|s| !s.is_closed());
         if waiting {
             tell();
             self.give(Err(status));

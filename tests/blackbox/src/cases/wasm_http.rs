@@ -25,6 +25,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(timeout_asleep, "so is one that waits"),
     case!(trap, "a trap is answered with 500 and told with its backtrace, and the server goes on"),
     case!(cut_short, "an answer that a trap cuts short does not pass for a whole one"),
+    case!(client_gone, "a client that goes ends its request, and one that has said all gets its answer"),
     case!(goes_on, "an instance may go on once it has answered"),
     case!(bad_requests, "a request without a host, with two, or two lengths, is a bad one"),
     case!(headers_too_large, "the head of a request is bounded, by annotation"),
@@ -267,6 +268,32 @@ fn goes_on(ctx: &Ctx) -> Done {
     // The end waits for it, too.
     server.get("/a")?.is(200, "answered\n")?;
     same!(server.end()?.out, "later\nlater\n", "standard output");
+    Ok(())
+}
+
+fn client_gone(ctx: &Ctx) -> Done {
+    // One that waits or computes, and behind it one that has not begun.
+    let server = serve(ctx, &[("http.requests", "1")])?;
+    for path in ["/sz", "/l"] {
+        let (gone, waits) = (server.send(path)?, server.send("/sz")?);
+        std::thread::sleep(Duration::from_millis(200));
+        drop((gone, waits));
+        within(SOON, || server.get("/c"))?.is(200, "1\n")?;
+    }
+    // A body that nobody reads does not hide the end behind it, if that can come through.
+    let mut stream = server.connect()?;
+    write!(stream, "POST /sz HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n{}", "x".repeat(60_000))?;
+    drop(stream);
+    within(SOON, || server.get("/c"))?.is(200, "1\n")?;
+    // Half of the connection is open yet.
+    let stream = server.send("/s5")?;
+    stream.shutdown(std::net::Shutdown::Write)?;
+    read(stream)?.is(200, "slept\n")?;
+    // What comes after the answer is not the client's business.
+    drop(server.get("/a")?);
+    server.c.wait_out("later")?;
+    let out = server.end()?;
+    check!(!out.err.contains("Error"), "{}", out.text());
     Ok(())
 }
 
