@@ -28,8 +28,8 @@ pub(crate) fn namespace_number(pid: i32, kind: &str) -> std::io::Result<u64> {
 }
 
 impl Runtime {
-    /// Makes mounts in a container that runs, all or none of them: binds, whose sources are the host's, and tmpfs. They
-    /// last as long as the container.
+    /// Makes mounts in a container that runs, all or none of them, unless the container hangs what makes them: binds, whose
+    /// sources are the host's, and tmpfs. They last as long as the container.
     ///
     /// # Errors
     /// Where the container does not run, has no mount namespace of its own or has left it, and by the field of a mount
@@ -51,28 +51,15 @@ impl Runtime {
                 mount.source = state.bundle.join(&mount.source).to_string_lossy().into_owned();
             }
         }
-        let before = state.added.clone();
+        let before = state.added.len();
         let child = self.visit(&state, Order::Add(&plan))?;
-        let end = Instant::now() + PATIENCE;
-        loop {
-            match child.hear(end)? {
-                Ask::Mount(index, mount) => {
-                    let target = plan.mounts.get(index).ok_or_else(|| Error::new("a mount that is not in the plan"))?.target.clone();
-                    state.added.push(Added { destination: target, mount });
-                    dir.save(&state)?;
-                    child.sync.go()?;
-                }
-                Ask::Source(index) => child.open_source(&plan, index, end)?,
-                Ask::Ready => return Ok(()),
-                other => {
-                    if state.added != before {
-                        state.added = before;
-                        dir.save(&state)?;
-                    }
-                    return Err(failure(other));
-                }
+        record(&child, &plan, &dir, &mut state).map_err(|e| match &state.added[before..] {
+            [] => e,
+            made => {
+                let made: Vec<_> = made.iter().map(|a| format!("\"{}\"", a.destination.display())).collect();
+                Error::new(format!("{e}; what was made of the list before that stays, and can be removed: {}", made.join(", ")))
             }
-        }
+        })
     }
 
     /// Removes mounts that [`Runtime::add_mounts`] made at these paths, the last first, wherever the container has moved
@@ -169,6 +156,31 @@ impl Runtime {
                 Live { order, sync: Sync::new(theirs), user_ns, mount_ns }.run()
             }
             Side::Parent(child) => Ok(Visitor { child, sync: Sync::new(ours) }),
+        }
+    }
+}
+
+/// Hears of each mount before it is made, and puts it on record. Where one fails, the process undoes those before it,
+/// and the record has none of them; where the process itself comes to an end, nothing is undone.
+fn record(child: &Visitor, plan: &Plan, dir: &Dir, state: &mut State) -> Result<()> {
+    let before = state.added.clone();
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match child.hear(end)? {
+            Ask::Mount(index, mount) => {
+                let target = plan.mounts.get(index).ok_or_else(|| Error::new("a mount that is not in the plan"))?.target.clone();
+                state.added.push(Added { destination: target, mount });
+                dir.save(state)?;
+                child.sync.go()?;
+            }
+            Ask::Source(index) => child.open_source(plan, index, end)?,
+            Ask::Ready => return Ok(()),
+            failed @ Ask::Failed(_) if state.added != before => {
+                state.added = before;
+                dir.save(state)?;
+                return Err(failure(failed));
+            }
+            other => return Err(failure(other)),
         }
     }
 }

@@ -425,7 +425,7 @@ fn hung(ctx: &Ctx) -> Done {
     let out = add(&c, json!([mount("/new", "tmpfs", "tmpfs", &[]), mount("/tmp/f/x", "tmpfs", "tmpfs", &[])]))?;
     let took = begun.elapsed().as_secs();
     check!((9..14).contains(&took), "took {took} s");
-    out.fails()?.names(&["not done after 10 s"])?;
+    out.fails()?.names(&["not done after 10 s"])?.names(&["stays, and can be removed: \\\"/new\\\""])?;
     c.exec(&["/bin/true"])?.ok()?;
     // What was made before is on record.
     remove(&c, &["/new"])?.ok()?;
