@@ -48,8 +48,12 @@ fn run(mut args: impl Iterator<Item = OsString>) -> Result<i32> {
     let mut text = String::new();
     message.read_to_string(&mut text)?;
     let boot: BootMessage = serde_json::from_str(&text).map_err(|e| Error::msg(format!("boot message: {e}")))?;
-    let args = args.map(|a| a.to_string_lossy().into_owned()).collect();
-    let (engine, workload) = Workload::load(boot.limits.fuel.is_some(), boot.http.requests as usize, code)?;
+    let args: Vec<_> = args.map(|a| a.to_string_lossy().into_owned()).collect();
+    let loaded = Workload::load(boot.limits.fuel.is_some(), boot.http.requests as usize, code);
+    let (engine, workload) = loaded.map_err(|e| {
+        let name = args.first().map_or("", String::as_str);
+        e.context(format!("module \"{name}\": the code that hull keeps of it is damaged, or can't be loaded"))
+    })?;
     let served = match &workload {
         Workload::Component(component) if crate::http::serves(&engine, component, &boot) => Some(component),
         _ => None,

@@ -51,6 +51,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(user_namespace, "in a user namespace too"),
     case!(cached, "a module is compiled once, and again when it changes"),
     case!(cache_guarded, "code that others could have written is not run, but made anew"),
+    case!(cache_damaged, "code that root has damaged is told by the module's name"),
     case!(cache_without_exec, "code may lie where nothing is to be executed, as /run is mounted"),
     case!(cache_of_another, "a directory of code that others can write to is refused"),
     case!(cache_bounded, "what code takes is bounded: the least recently used goes, even while it runs"),
@@ -628,6 +629,19 @@ fn cache_guarded(ctx: &Ctx) -> Done {
         probe(module(ctx)?, &["exit", "0"]).run()?.ok()?;
         check!(fs::symlink_metadata(&file)?.is_file() && fs::read(&file)? == right, "it was not made anew");
         same!(fs::metadata(&file)?.permissions().mode() & 0o7777, 0o400, "mode of the code");
+    }
+    Ok(())
+}
+
+fn cache_damaged(ctx: &Ctx) -> Done {
+    probe(module(ctx)?, &["exit", "0"]).run()?.ok()?;
+    let (name, _) = kept(ctx).pop().ok_or("no code is kept")?;
+    let file = ctx.root.join("@code").join(&name);
+    let right = fs::read(&file)?;
+    for bad in [&b"bad"[..], b"", &right[..right.len() / 2], &[0; 9000]] {
+        fs::write(&file, bad)?;
+        let out = probe(module(ctx)?, &["exit", "0"]).run()?.code(1)?;
+        check!(out.err.contains("module \"/bin/probe.wasm\"") && out.err.contains("code"), "{}", out.text());
     }
     Ok(())
 }
