@@ -67,7 +67,7 @@ fn module(engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>> {
 
 fn component(engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>> {
     let component = Component::from_binary(engine, bytes)?;
-    let linked = crate::host::component_linker(engine, &component)?.instantiate_pre(&component)?;
-    crate::http::check(engine, &linked)?;
+    let linker = crate::host::component_linker(engine, &component)?;
+    crate::http::check(&linker, &linker.instantiate_pre(&component)?)?;
     component.serialize()
 }

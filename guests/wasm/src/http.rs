@@ -24,6 +24,8 @@ use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, oneshot, watch};
 use wasmtime::component::{Component, InstancePre};
+#[cfg(feature = "compiler")]
+use wasmtime::component::Linker;
 use wasmtime::{Engine, Error, Result};
 use wasmtime_wasi_http::handler::ProxyPre;
 use wasmtime_wasi_http::io::TokioIo;
@@ -53,13 +55,42 @@ pub(crate) fn serves(engine: &Engine, component: &Component, boot: &BootMessage)
     boot.function.is_none() && exports(engine, component, &HANDLERS) && !as_command()
 }
 
-/// Looks whether a handler is one.
+/// Looks whether the handler that will be served is one.
 ///
 /// # Errors
-/// For one that has other types than it should have.
+/// For one that has another type than it should have.
 #[cfg(feature = "compiler")]
-pub(crate) fn check(engine: &Engine, component: &InstancePre<host::Component>) -> Result<()> {
-    if exports(engine, component.component(), &HANDLERS) { handler(component.clone()).map(drop) } else { Ok(()) }
+pub(crate) fn check(linker: &Linker<host::Component>, linked: &InstancePre<host::Component>) -> Result<()> {
+    use wasmtime::component::Resource;
+    use wasmtime::component::types::ComponentItem;
+    use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
+    use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode;
+    use wasmtime_wasi_http::p3::{Request, Response};
+    let (engine, component) = (linked.engine(), linked.component());
+    if !exports(engine, component, &HANDLERS) {
+        return Ok(());
+    }
+    handler(linked.clone())?;
+    let newer = exports(engine, component, &HANDLERS[1..]);
+    // With the resources of its imports being the engine's own.
+    let whole = linker.substituted_component_type(component)?;
+    for (name, export) in whole.exports(engine).filter(|(name, _)| name.starts_with(HANDLERS[usize::from(newer)])) {
+        let wrong = |why: String| Error::msg(format!("the component exports \"{name}\", but {why}"));
+        let handle = match export.ty {
+            ComponentItem::ComponentInstance(instance) => instance.get_export(engine, "handle").map(|e| e.ty),
+            _ => None,
+        };
+        let Some(ComponentItem::ComponentFunc(handle)) = handle else {
+            return Err(wrong("it has no function \"handle\"".into()));
+        };
+        let types = whole.instance_type();
+        let right = match newer {
+            true => handle.typecheck::<(Resource<Request>,), (Result<Resource<Response>, ErrorCode>,)>(&types),
+            false => handle.typecheck::<(Resource<HostIncomingRequest>, Resource<HostResponseOutparam>), ()>(&types),
+        };
+        right.map_err(|e| wrong(format!("its function \"handle\" has another type: {e:#}")))?;
+    }
+    Ok(())
 }
 
 /// The newer one, of two.

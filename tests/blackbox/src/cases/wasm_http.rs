@@ -40,6 +40,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(term_unread, "TERM ends a server whose output nobody reads"),
     case!(term_twice, "a second TERM ends it at once, unless both are one that came twice; so does the first QUIT"),
     case!(import_missing, "an import that nobody has is named when the container is created; so is a handler that is none"),
+    case!(handler_of_another_type, "a handler that takes or gives something else is refused when the container is created"),
     case!(address_in_use, "an address that another has is named"),
     case!(address_from_environment, "the address comes from runwasi's variables, or is its own"),
     case!(bad_values, "an annotation with a bad value is an error with its name"),
@@ -529,6 +530,25 @@ fn import_missing(ctx: &Ctx) -> Done {
     let b = app(ctx, another, &[])?;
     b.try_create()?.fails()?.names(&["incoming-handler"])?;
     b.nothing_left()
+}
+
+fn handler_of_another_type(ctx: &Ctx) -> Done {
+    const HANDLE: &str = "(func $handle (param \"request\" (own $incoming-request)) (param \"response-out\" (own $response-outparam))";
+    const EXPORT: &str = "(instance $handler (export \"handle\" (func $handle)))\n  (export \"wasi:http/incoming-handler@0.2.0\"";
+    let newer = EXPORT.replace("incoming-handler@0.2.0", "handler@0.3.0");
+    for (old, new) in [
+        // Something else, in another order, or of another kind.
+        (HANDLE, "(func $handle (param \"a\" u32) (param \"b\" u32)"),
+        (HANDLE, "(func $handle (param \"response-out\" (own $response-outparam)) (param \"request\" (own $incoming-request))"),
+        (HANDLE, "(func $handle (param \"request\" (own $incoming-request)) (param \"response-out\" (own $incoming-request))"),
+        (EXPORT, &newer),
+    ] {
+        check!(HTTP.contains(old), "there is no {old}");
+        let b = app(ctx, &HTTP.replace(old, new), &[])?;
+        b.try_create()?.fails()?.names(&["handler@0", "\"handle\"", "type"])?;
+        b.nothing_left()?;
+    }
+    Ok(())
 }
 
 fn address_in_use(ctx: &Ctx) -> Done {
