@@ -60,14 +60,22 @@ pub(crate) fn code(engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>> {
 }
 
 fn module(engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>> {
+    let linker = crate::host::core_linker(engine)?;
+    if let Ok(imports) = Module::from_binary(engine, shape::imports(bytes)) {
+        linker.instantiate_pre(&imports)?;
+    }
     let module = Module::from_binary(engine, bytes)?;
-    crate::host::core_linker(engine)?.instantiate_pre(&module)?;
+    linker.instantiate_pre(&module)?;
     module.serialize()
 }
 
 fn component(engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>> {
+    let linker = |component: &Component| crate::host::component_linker(engine, component);
+    if let Ok(imports) = Component::from_binary(engine, shape::imports(bytes)) {
+        linker(&imports)?.instantiate_pre(&imports)?;
+    }
     let component = Component::from_binary(engine, bytes)?;
-    let linker = crate::host::component_linker(engine, &component)?;
+    let linker = linker(&component)?;
     crate::http::check(&linker, &linker.instantiate_pre(&component)?)?;
     component.serialize()
 }

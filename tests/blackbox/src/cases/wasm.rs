@@ -460,7 +460,14 @@ fn import_missing(ctx: &Ctx) -> Done {
     let b = module(ctx)?.args(&["/app.wat"]);
     write(&b, "app.wat", "(module (import \"env\" \"nowhere\" (func)) (func (export \"_start\")))")?;
     b.try_create()?.fails()?.names(&["env::nowhere"])?;
-    b.nothing_left()
+    b.nothing_left()?;
+    // It is told before anything is compiled: this has the wrong type, too.
+    write(&b, "app.wat", "(module (import \"env\" \"nowhere\" (func)) (func (export \"_start\") (result i32)))")?;
+    b.try_create()?.fails()?.names(&["env::nowhere"])?;
+    // So is an import of another type than WASI's.
+    write(&b, "app.wat", "(module (import \"wasi_snapshot_preview1\" \"fd_close\" (func)) (func (export \"_start\") (result i32)))")?;
+    b.try_create()?.fails()?.names(&["wasi_snapshot_preview1::fd_close"])?;
+    Ok(())
 }
 
 fn no_module(ctx: &Ctx) -> Done {

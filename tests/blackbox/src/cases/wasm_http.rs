@@ -524,6 +524,9 @@ fn import_missing(ctx: &Ctx) -> Done {
     let b = app(ctx, &nowhere, &[])?;
     b.try_create()?.fails()?.names(&["[method]fields.nowhere"])?;
     b.nothing_left()?;
+    // It is told before anything of the component is compiled: this has the wrong type, too.
+    let b = app(ctx, &nowhere.replace(";; and a command", "(core module (func (result i32)))"), &[])?;
+    b.try_create()?.fails()?.names(&["[method]fields.nowhere"])?;
     let another = "(component (core module $m (func (export \"f\"))) (core instance $i (instantiate $m))
         (func $f (canon lift (core func $i \"f\"))) (instance $h (export \"f\" (func $f)))
         (export \"wasi:http/incoming-handler@0.2.0\" (instance $h)))";
