@@ -61,6 +61,7 @@ pub(crate) fn code(engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>> {
 
 fn module(engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>> {
     let linker = crate::host::core_linker(engine)?;
+    // What is wrong with the types of imports themselves is told of the whole.
     if let Ok(imports) = Module::from_binary(engine, shape::imports(bytes)) {
         linker.instantiate_pre(&imports)?;
     }

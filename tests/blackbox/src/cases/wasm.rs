@@ -1,6 +1,8 @@
 //! Isolation "wasm": modules and components in hull's engine, which is itself in the jail.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,6 +14,7 @@ use crate::case::{Case, Done, Stop, case, check, same, skip};
 use crate::config::Edit;
 use crate::ctx::Ctx;
 use crate::host;
+use crate::http::inside;
 
 pub(crate) const CASES: &[Case] = &[
     case!(arguments, "arguments reach the module, its own name first"),
@@ -27,6 +30,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(component_async, "a component of WASI 0.3 runs, and waits without blocking"),
     case!(proposals, "SIMD, tail calls, garbage collection, exceptions, atomics, several and 64-bit memories are there"),
     case!(sockets, "a component connects in the container's network namespace, and only there"),
+    case!(sockets_that_serve, "one listens for TCP, and one answers datagrams, in the container's network namespace"),
     case!(files, "files are those of the container: read, written, listed"),
     case!(mounts, "mounts are seen, and a read-only one stays read-only"),
     case!(no_escape, "no link and no .. leads out of the container's root"),
@@ -239,23 +243,60 @@ fn proposals(ctx: &Ctx) -> Done {
     Ok(())
 }
 
-fn sockets(ctx: &Ctx) -> Done {
-    use std::io::Read as _;
-    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-    let port = listener.local_addr()?.port().to_string();
+/// A component that does one of what the file says.
+fn socket<'a>(ctx: &'a Ctx, what: &str, port: u16) -> Result<Bundle<'a>, Stop> {
     let b = module(ctx)?.args(&["/app.wat"]);
-    write(&b, "app.wat", &include_str!("../../wasm/connect.wat").replace("PORT", &port))?;
+    let text = include_str!("../../wasm/sockets.wat").replace("PORT", &port.to_string());
+    write(&b, "app.wat", &text.replace("(call DO)", &format!("(call ${what})")))?;
+    Ok(b)
+}
+
+fn sockets(ctx: &Ctx) -> Done {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
     // Its own loopback has nobody there.
-    b.run()?.code(1)?;
-    let b = module(ctx)?.args(&["/app.wat"]).tweak(|c| c.leave("network"));
-    write(&b, "app.wat", &include_str!("../../wasm/connect.wat").replace("PORT", &port))?;
-    b.run()?.ok()?;
+    socket(ctx, "connect", port)?.run()?.code(1)?;
+    socket(ctx, "connect", port)?.tweak(|c| c.leave("network")).run()?.ok()?;
     let mut said = String::new();
     listener.set_nonblocking(true)?;
     let (mut stream, _) = listener.accept()?;
     stream.set_nonblocking(false)?;
     stream.read_to_string(&mut said)?;
     same!(said, "hello", "what it wrote");
+    Ok(())
+}
+
+fn sockets_that_serve(ctx: &Ctx) -> Done {
+    const ADDRESS: (&str, u16) = ("127.0.0.1", 5555);
+    // Where the host has the same port, it is another.
+    let _host = (TcpListener::bind(ADDRESS), UdpSocket::bind(ADDRESS));
+    let (c, running) = socket(ctx, "serve", ADDRESS.1)?.spawn()?;
+    let mut stream = None;
+    host::wait_for("a server", 8, || {
+        stream = c.pid().and_then(|pid| inside(pid, || TcpStream::connect(ADDRESS))).ok().and_then(Result::ok);
+        stream.is_some()
+    })?;
+    let mut stream = stream.ok_or("no stream")?;
+    stream.set_read_timeout(Some(Duration::from_secs(8)))?;
+    stream.write_all(b"ping")?;
+    let mut said = String::new();
+    stream.read_to_string(&mut said)?;
+    same!(said, "ping", "what it sent back");
+    running.wait()?.ok()?;
+    let (c, running) = socket(ctx, "udp", ADDRESS.1)?.spawn()?;
+    let mut socket = None;
+    host::wait_for("the container", 8, || {
+        socket = c.pid().and_then(|pid| inside(pid, || UdpSocket::bind("127.0.0.1:0"))).ok().and_then(Result::ok);
+        socket.is_some()
+    })?;
+    let socket = socket.ok_or("no socket")?;
+    socket.connect(ADDRESS)?;
+    socket.set_read_timeout(Some(Duration::from_millis(200)))?;
+    let mut said = [0; 16];
+    // Until it is bound, what is sent is refused.
+    host::wait_for("an answer", 8, || socket.send(b"datagram").and_then(|_| socket.recv(&mut said)).is_ok_and(|n| n == 8))?;
+    same!(&said[..8], b"datagram", "what it sent back");
+    running.wait()?.ok()?;
     Ok(())
 }
 
