@@ -87,6 +87,14 @@ fn memory_refused_is_not_spent(ctx: &Ctx) -> Done {
                 (i32.eq (memory.grow $big (i32.const 16)) (i32.const -1)))",
     );
     app(ctx, &text, &[("memory", "2000000")])?.run()?.ok()?;
+    let text = started(
+        "(table $small 1 1 funcref) (table $big 1 funcref)
+            (func $main (result i32) (local i32)
+                (loop (drop (table.grow $small (ref.null func) (i32.const 16)))
+                    (local.set 0 (i32.add (local.get 0) (i32.const 1))) (br_if 0 (i32.lt_u (local.get 0) (i32.const 100))))
+                (i32.eq (table.grow $big (ref.null func) (i32.const 16)) (i32.const -1)))",
+    );
+    app(ctx, &text, &[("table-elements", "40")])?.run()?.ok()?;
     Ok(())
 }
 
