@@ -156,7 +156,9 @@ fn string(key: &str, value: Value) -> Result<String> {
 }
 
 fn boolean(key: &str, value: &Value) -> Result<bool> {
-    value.as_bool().ok_or_else(|| Error::new(format!("{key}: must be true or false, and is of type {}", value.type_str())))
+    value
+        .as_bool()
+        .ok_or_else(|| Error::new(format!("{key}: must be true or false, and is of type {}", value.type_str())))
 }
 
 /// A path, none where it is empty.
@@ -239,7 +241,8 @@ pub(crate) mod tests {
 
     #[test]
     fn toml_is_read() {
-        let all = "isolation = \"wasm\"\nroot = \"/r\"\nno_pivot = true\nno_new_keyring = true\nsystemd_cgroup = false\n";
+        let all =
+            "isolation = \"wasm\"\nroot = \"/r\"\nno_pivot = true\nno_new_keyring = true\nsystemd_cgroup = false\n";
         let expected = Options {
             isolation: Some("wasm".into()),
             root: Some("/r".into()),
@@ -263,7 +266,10 @@ pub(crate) mod tests {
         assert_eq!(of_file(&text).unwrap().isolation.unwrap(), "wasm");
         std::fs::write(&path, "what = 1\n").unwrap();
         let refusal = of_file(&text).unwrap_err().to_string();
-        assert!(refusal.starts_with(&format!("runtime options: config_path \"{text}\": unknown key \"what\"")), "{refusal}");
+        assert!(
+            refusal.starts_with(&format!("runtime options: config_path \"{text}\": unknown key \"what\"")),
+            "{refusal}"
+        );
         std::fs::remove_file(&path).unwrap();
         assert!(of_file(&text).unwrap_err().to_string().contains(&format!("cannot read config_path \"{text}\"")));
         assert!(of_file("x.toml").unwrap_err().to_string().contains("must be absolute"));
@@ -277,7 +283,9 @@ pub(crate) mod tests {
             "runtime options: unknown key \"isolaton\": expected one of isolation, root, no_pivot, no_new_keyring, \
              shim_cgroup, systemd_cgroup"
         );
-        assert!(refusal("systemd_cgroup = true").starts_with("runtime options: systemd_cgroup: the systemd cgroup driver"));
+        assert!(
+            refusal("systemd_cgroup = true").starts_with("runtime options: systemd_cgroup: the systemd cgroup driver")
+        );
         assert!(refusal("no_pivot = 1").contains("no_pivot: must be true or false, and is of type integer"));
         assert!(refusal("isolation = true").contains("isolation: must be a string, and is of type boolean"));
         assert!(refusal("root = \"run\"").starts_with("runtime options: root \"run\" must be an absolute path"));
