@@ -26,6 +26,6 @@ pub use host::{Host, Layout, Mount};
 pub use limits::Notes;
 pub use oom::{OomEvent, OomWatch};
 pub use stats::{
-    Blkio, BlkioEntry, Cpu, CpuSet, CpuUsage, Hugetlb, Memory, MemoryEntry, Pids, Pressure, PressureLine, Stats,
+    Blkio, BlkioEntry, Cpu, CpuSet, CpuUsage, Hugetlb, Memory, MemoryEntry, Pids, Pressure, PressureLine, Rdma, Stats,
     Throttling,
 };

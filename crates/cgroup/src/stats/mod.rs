@@ -1,6 +1,7 @@
 //! What a container has used, in the shape that `events --stats` prints under `data`, the same as runc's.
 //!
-//! A controller that the container's cgroup has not leaves its part empty. Never samples or stores anything.
+//! A controller that the container's cgroup has not leaves its part empty. What other callers want beyond that shape is
+//! here too and not printed. Never samples or stores anything.
 
 mod v1;
 mod v2;
@@ -29,6 +30,9 @@ pub struct Stats {
     pub blkio: Blkio,
     /// Huge pages, by page size such as "2MB".
     pub hugetlb: BTreeMap<String, Hugetlb>,
+    /// RDMA devices.
+    #[serde(skip)]
+    pub rdma: Vec<Rdma>,
     /// Network interfaces: a part that the shape has, and that is null in every runtime that makes none.
     pub network_interfaces: (),
 }
@@ -42,6 +46,12 @@ pub struct Cpu {
     /// Time withheld by a quota.
     #[serde(skip_serializing_if = "is_zero")]
     pub throttling: Throttling,
+    /// Periods in which the container used what earlier ones left of its quota (v2 only).
+    #[serde(skip)]
+    pub bursts: u64,
+    /// Nanoseconds that it used so.
+    #[serde(skip)]
+    pub burst_time: u64,
     /// Time that tasks waited for a CPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub psi: Option<Pressure>,
@@ -144,6 +154,12 @@ pub struct Memory {
     /// Every line of `memory.stat`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub raw: BTreeMap<String, u64>,
+    /// Swap alone (v2 only).
+    #[serde(skip)]
+    pub swap_alone: MemoryEntry,
+    /// Every line of `memory.events` (v2), or of `memory.oom_control` (v1).
+    #[serde(skip)]
+    pub events: BTreeMap<String, u64>,
     /// Time that tasks waited for memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub psi: Option<Pressure>,
@@ -173,6 +189,9 @@ pub struct Pids {
     /// At most; 0 is without a limit.
     #[serde(skip_serializing_if = "is_zero")]
     pub limit: u64,
+    /// Whether a controller counts them, and there is no limit.
+    #[serde(skip)]
+    pub unlimited: bool,
 }
 
 /// Block I/O.
@@ -229,6 +248,24 @@ pub struct Hugetlb {
     pub max: u64,
     /// How often the limit was hit.
     pub failcnt: u64,
+    /// The limit; u64's greatest value where there is none (v2 only).
+    #[serde(skip)]
+    pub limit: u64,
+}
+
+/// What of one RDMA device is in use, and may be; u32's greatest value is without a limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rdma {
+    /// The device's name.
+    pub device: String,
+    /// Handles of the device in use.
+    pub handles: u32,
+    /// Objects of the device in use.
+    pub objects: u32,
+    /// At most so many handles.
+    pub handles_limit: u32,
+    /// At most so many objects.
+    pub objects_limit: u32,
 }
 
 fn is_zero<T: Default + PartialEq>(v: &T) -> bool {
@@ -278,6 +315,30 @@ fn table(dir: &Path, name: &str) -> Result<BTreeMap<String, u64>> {
     Ok(rows.map(|(key, value)| (key.to_string(), to_number(value.trim()))).collect())
 }
 
+/// The devices of `rdma.current` and `rdma.max`, which are the same files under v1 and v2.
+fn rdma(dir: &Path) -> Result<Vec<Rdma>> {
+    let Some(current) = text(dir, "rdma.current")? else { return Ok(Vec::new()) };
+    let limits = text(dir, "rdma.max")?.unwrap_or_default();
+    let limits: Vec<_> = limits.lines().filter_map(rdma_line).collect();
+    let device = |(device, handles, objects): (&str, u32, u32)| {
+        // A device that came in between is told of the next time.
+        let (_, handles_limit, objects_limit) = *limits.iter().find(|limit| limit.0 == device)?;
+        Some(Rdma { device: device.into(), handles, objects, handles_limit, objects_limit })
+    };
+    Ok(current.lines().filter_map(rdma_line).filter_map(device).collect())
+}
+
+/// A line `DEVICE hca_handle=NUMBER hca_object=NUMBER`.
+fn rdma_line(line: &str) -> Option<(&str, u32, u32)> {
+    let mut words = line.split_whitespace();
+    let device = words.next()?;
+    let of = |word: Option<&str>, key: &str| {
+        let number = to_number(word?.strip_prefix(key)?.strip_prefix('=')?);
+        Some(u32::try_from(number).unwrap_or(u32::MAX))
+    };
+    Some((device, of(words.next(), "hca_handle")?, of(words.next(), "hca_object")?))
+}
+
 /// The page sizes of this host, as cgroup files name them.
 fn huge_page_sizes() -> Vec<String> {
     let Ok(entries) = std::fs::read_dir("/sys/kernel/mm/hugepages") else { return Vec::new() };
@@ -297,7 +358,39 @@ fn page_size(kilobytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::page_size;
+    use super::{Hugetlb, MemoryEntry, Pids, Rdma, Stats, page_size, rdma, rdma_line};
+
+    #[test]
+    fn rdma_devices_have_both_numbers() {
+        assert_eq!(rdma_line("mlx4_0 hca_handle=2 hca_object=2000"), Some(("mlx4_0", 2, 2000)));
+        assert_eq!(rdma_line("ocrdma1 hca_handle=3 hca_object=max"), Some(("ocrdma1", 3, u32::MAX)));
+        assert_eq!(rdma_line("mlx4_0"), None);
+
+        let dir = std::env::temp_dir().join(format!("hull-rdma-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        assert_eq!(rdma(&dir).unwrap(), []);
+        std::fs::write(dir.join("rdma.current"), "a hca_handle=1 hca_object=2\nb hca_handle=3 hca_object=4\n").unwrap();
+        std::fs::write(dir.join("rdma.max"), "b hca_handle=max hca_object=9\n").unwrap();
+        let limits = (u32::MAX, 9);
+        let b = Rdma { device: "b".into(), handles: 3, objects: 4, handles_limit: limits.0, objects_limit: limits.1 };
+        assert_eq!(rdma(&dir).unwrap(), [b]);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn what_is_beyond_the_shape_is_not_printed() {
+        let mut stats = Stats::default();
+        stats.hugetlb.insert("2MB".into(), Hugetlb::default());
+        let plain = serde_json::to_string(&stats).unwrap();
+        stats.cpu.bursts = 1;
+        stats.cpu.burst_time = 2;
+        stats.pids = Pids { unlimited: true, ..Pids::default() };
+        stats.rdma = vec![Rdma::default()];
+        stats.hugetlb.insert("2MB".into(), Hugetlb { limit: 3, ..Hugetlb::default() });
+        stats.memory.events = [("oom_kill".to_owned(), 1)].into();
+        stats.memory.swap_alone = MemoryEntry { usage: 4, ..MemoryEntry::default() };
+        assert_eq!(serde_json::to_string(&stats).unwrap(), plain);
+    }
 
     #[test]
     fn page_sizes_are_named_as_the_kernel_does() {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{
-    Blkio, BlkioEntry, CpuSet, Hugetlb, MemoryEntry, Pids, Stats, huge_page_sizes, number, table, text, to_number,
+    Blkio, BlkioEntry, CpuSet, Hugetlb, MemoryEntry, Pids, Stats, huge_page_sizes, number, rdma, table, text, to_number,
 };
 use crate::Result;
 use crate::file::value_of;
@@ -31,8 +31,12 @@ pub(super) fn read_all(cgroup: &Cgroup, stats: &mut Stats) -> Result<()> {
     }
     if let Some(dir) = cgroup.v1_dir("pids") {
         // The shape says 0 for no limit.
-        let limit = number(dir, "pids.max")?.filter(|n| *n != u64::MAX).unwrap_or(0);
-        stats.pids = Pids { current: number(dir, "pids.current")?.unwrap_or(0), limit };
+        let limit = number(dir, "pids.max")?;
+        stats.pids = Pids {
+            current: number(dir, "pids.current")?.unwrap_or(0),
+            limit: limit.filter(|n| *n != u64::MAX).unwrap_or(0),
+            unlimited: limit == Some(u64::MAX),
+        };
     }
     if let Some(dir) = cgroup.v1_dir("blkio") {
         let psi = stats.blkio.psi;
@@ -44,10 +48,17 @@ pub(super) fn read_all(cgroup: &Cgroup, stats: &mut Stats) -> Result<()> {
             let plain = format!("hugetlb.{size}");
             let prefix = if dir.join(format!("{rsvd}.usage_in_bytes")).exists() { rsvd } else { plain };
             let of = |name: &str| Ok(number(dir, &format!("{prefix}.{name}"))?.unwrap_or(0));
-            let entry =
-                Hugetlb { usage: of("usage_in_bytes")?, max: of("max_usage_in_bytes")?, failcnt: of("failcnt")? };
+            let entry = Hugetlb {
+                usage: of("usage_in_bytes")?,
+                max: of("max_usage_in_bytes")?,
+                failcnt: of("failcnt")?,
+                limit: 0,
+            };
             stats.hugetlb.insert(size, entry);
         }
+    }
+    if let Some(dir) = cgroup.v1_dir("rdma") {
+        stats.rdma = rdma(dir)?;
     }
     Ok(())
 }
@@ -115,6 +126,7 @@ fn memory(dir: &Path, stats: &mut Stats) -> Result<()> {
     };
     let memory = &mut stats.memory;
     memory.raw = table(dir, "memory.stat")?;
+    memory.events = table(dir, "memory.oom_control")?;
     memory.cache = memory.raw.get("cache").copied().unwrap_or(0);
     memory.usage = entry("memory")?;
     memory.swap = entry("memory.memsw")?;

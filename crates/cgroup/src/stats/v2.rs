@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::{
-    Blkio, BlkioEntry, Hugetlb, MemoryEntry, Pids, Pressure, Stats, huge_page_sizes, number, table, text, to_number,
+    Blkio, BlkioEntry, Hugetlb, MemoryEntry, Pids, Pressure, Stats, huge_page_sizes, number, rdma, table, text,
+    to_number,
 };
 use crate::Result;
 
@@ -18,6 +19,8 @@ pub(super) fn read_all(dir: &Path, stats: &mut Stats) -> Result<()> {
     stats.cpu.throttling.periods = of("nr_periods");
     stats.cpu.throttling.throttled_periods = of("nr_throttled");
     stats.cpu.throttling.throttled_time = nanoseconds("throttled_usec");
+    stats.cpu.bursts = of("nr_bursts");
+    stats.cpu.burst_time = nanoseconds("burst_usec");
     stats.cpu.psi = pressure(dir, "cpu.pressure")?;
 
     memory(dir, stats)?;
@@ -25,6 +28,7 @@ pub(super) fn read_all(dir: &Path, stats: &mut Stats) -> Result<()> {
     stats.pids = pids(dir)?;
     stats.blkio = io(&text(dir, "io.stat")?.unwrap_or_default());
     stats.blkio.psi = pressure(dir, "io.pressure")?;
+    stats.rdma = rdma(dir)?;
 
     for size in huge_page_sizes() {
         let prefix = format!("hugetlb.{size}");
@@ -34,7 +38,8 @@ pub(super) fn read_all(dir: &Path, stats: &mut Stats) -> Result<()> {
         };
         if let Some(usage) = usage {
             let failcnt = table(dir, &format!("{prefix}.events"))?.get("max").copied().unwrap_or(0);
-            stats.hugetlb.insert(size, Hugetlb { usage, max: 0, failcnt });
+            let limit = number(dir, &format!("{prefix}.max"))?.unwrap_or(0);
+            stats.hugetlb.insert(size, Hugetlb { usage, max: 0, failcnt, limit });
         }
     }
     Ok(())
@@ -44,13 +49,16 @@ fn memory(dir: &Path, stats: &mut Stats) -> Result<()> {
     let Some(usage) = number(dir, "memory.current")? else { return Ok(()) };
     let memory = &mut stats.memory;
     memory.raw = table(dir, "memory.stat")?;
+    memory.events = table(dir, "memory.events")?;
     memory.cache = memory.raw.get("file").copied().unwrap_or(0);
     let of = |name| Ok(number(dir, name)?.unwrap_or(0));
     memory.usage = MemoryEntry { limit: of("memory.max")?, usage, max: of("memory.peak")?, failcnt: 0 };
     // v1 counts memory and swap together; a peak of both is no sum of peaks.
     memory.swap = MemoryEntry { usage, limit: memory.usage.limit, max: 0, failcnt: 0 };
     if let Some(swap) = number(dir, "memory.swap.current")? {
-        let limit = of("memory.swap.max")?.saturating_add(memory.usage.limit);
+        memory.swap_alone =
+            MemoryEntry { limit: of("memory.swap.max")?, usage: swap, max: of("memory.swap.peak")?, failcnt: 0 };
+        let limit = memory.swap_alone.limit.saturating_add(memory.usage.limit);
         memory.swap = MemoryEntry { usage: swap + usage, limit, max: 0, failcnt: 0 };
     }
     Ok(())
@@ -59,14 +67,18 @@ fn memory(dir: &Path, stats: &mut Stats) -> Result<()> {
 fn pids(dir: &Path) -> Result<Pids> {
     match number(dir, "pids.current")? {
         // The shape says 0 for no limit.
-        Some(current) => Ok(Pids { current, limit: number(dir, "pids.max")?.filter(|n| *n != u64::MAX).unwrap_or(0) }),
+        Some(current) => {
+            let limit = number(dir, "pids.max")?;
+            let unlimited = limit == Some(u64::MAX);
+            Ok(Pids { current, limit: limit.filter(|_| !unlimited).unwrap_or(0), unlimited })
+        }
         // Without the controller, at least the processes can be counted.
         None => {
             let members = match text(dir, "cgroup.procs")? {
                 None => text(dir, "cgroup.threads")?,
                 some => some,
             };
-            Ok(Pids { current: members.unwrap_or_default().lines().count() as u64, limit: 0 })
+            Ok(Pids { current: members.unwrap_or_default().lines().count() as u64, ..Pids::default() })
         }
     }
 }
