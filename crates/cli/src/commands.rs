@@ -32,7 +32,7 @@ pub(crate) fn execute(runtime: &Runtime, logger: &Rc<Logger>, cli: Cli) -> Resul
         Command::Events(c) => events(runtime, &c),
         Command::Mounts(c) => mounts(runtime, &c),
         Command::Spec(c) => spec(&c),
-        Command::Features(_) => print(&hull_spec::default::to_pretty(&crate::features::document(runtime)).map_err(json)?),
+        Command::Features(_) => print(&hull_spec::default::to_pretty(&runtime.features()).map_err(json)?),
         Command::Do(c) => crate::sandbox::run(runtime, &c),
         Command::Doctor(c) => doctor(runtime, &c),
         Command::Completion(c) => {

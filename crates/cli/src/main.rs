@@ -9,7 +9,6 @@ mod commands;
 mod completion;
 mod doctor;
 mod exec;
-mod features;
 mod log;
 mod oci;
 mod root;

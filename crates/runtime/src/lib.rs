@@ -44,6 +44,7 @@ mod delete;
 mod documents;
 mod engine;
 mod exec;
+mod features;
 mod ids;
 mod listener;
 mod mounts;
