@@ -50,6 +50,25 @@ impl Runtime {
     /// # Errors
     /// Where the container does not run, and where the program can't be executed.
     pub fn exec(&self, id: &str, process: &Process, options: &ExecOptions) -> Result<i32> {
+        let mut talk = self.execute(id, process, options)?;
+        if options.detach {
+            return talk.check_executed().map(|()| 0);
+        }
+        Ok(crate::console::wait(&talk.child, talk.console.take(), None)?.code())
+    }
+
+    /// Runs a process in a container and returns its process id when it runs; [`ExecOptions::detach`] has to be set. The
+    /// process is the caller's child.
+    ///
+    /// # Errors
+    /// As [`Runtime::exec`].
+    pub fn exec_detached(&self, id: &str, process: &Process, options: &ExecOptions) -> Result<i32> {
+        let talk = self.execute(id, process, options)?;
+        talk.check_executed().map(|()| talk.child.pid)
+    }
+
+    /// Up to the moment that the program runs.
+    fn execute(&self, id: &str, process: &Process, options: &ExecOptions) -> Result<Conversation> {
         one_thread()?;
         let dir = Dir::open(self, id)?;
         let state = dir.state()?;
@@ -159,10 +178,7 @@ impl Runtime {
             }
             return Err(e);
         }
-        if detached {
-            return talk.check_executed().map(|()| 0);
-        }
-        Ok(crate::console::wait(&talk.child, talk.console, None)?.code())
+        Ok(talk)
     }
 
     fn make_ready(

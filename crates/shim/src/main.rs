@@ -4,13 +4,22 @@
 //! containers' output where containerd wants it, and says what happens to them. What may take long, or has to be done by
 //! a process with one thread and no more to lose, is done by a copy of it ([`worker`]).
 
-// Until main calls them.
-#![allow(dead_code)]
-
 mod address;
 mod bootstrap;
+mod children;
+mod container;
+mod events;
 mod info;
+mod log;
+mod logger;
 mod metrics;
 mod options;
+mod rootfs;
+mod server;
+mod stdio;
+mod task;
+mod worker;
 
-fn main() {}
+fn main() {
+    std::process::exit(server::main());
+}

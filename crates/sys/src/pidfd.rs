@@ -122,9 +122,11 @@ fn wait(pidfd: BorrowedFd<'_>, options: i32) -> io::Result<Option<Ended>> {
     Ok((pid != 0).then_some(ended))
 }
 
-/// Reaps whatever child has ended, without waiting; the process id, or `None` when there is none.
-pub fn reap_any() -> Option<i32> {
-    // SAFETY: a null status pointer is allowed.
-    let pid = unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG | libc::__WALL) };
-    (pid > 0).then_some(pid)
+/// Reaps whatever child has ended, without waiting; its process id and how it ended, or `None` when there is none.
+pub fn reap_any() -> Option<(i32, Ended)> {
+    let mut status = 0;
+    // SAFETY: the status outlives the call.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::__WALL) };
+    let ended = if libc::WIFSIGNALED(status) { Ended::Signal(libc::WTERMSIG(status)) } else { Ended::Code(libc::WEXITSTATUS(status)) };
+    (pid > 0).then_some((pid, ended))
 }

@@ -1,0 +1,133 @@
+//! What the program does when it is called, and the process that serves: how it comes to be, and its one loop.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::fd::{AsFd as _, IntoRawFd as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use containerd_shim_protos::api::DeleteResponse;
+use containerd_shim_protos::protobuf::Message as _;
+use containerd_shim_protos::shim_async::create_task;
+use containerd_shim_protos::ttrpc::asynchronous::Server;
+use hull_runtime::{Context as _, Error, Result, Runtime};
+use hull_sys::clone::{self, Side};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::address::{self, Place, Socket};
+use crate::bootstrap::{self, Action, Call};
+use crate::events::{Events, timestamp};
+use crate::task::{STATE_ROOT, Service, Shim, runtime};
+use crate::{info, log, options, rootfs};
+
+/// The program. The result is its exit code; containerd reads standard error where that is not 0.
+pub(crate) fn main() -> i32 {
+    let answer = Call::read(std::env::args_os().skip(1), |name| std::env::var(name).ok(), std::io::stdin()).and_then(|call| match call.action {
+        Action::Start => start(&call),
+        Action::Delete => delete(&call),
+        Action::Info => info::message(&Runtime::new(""), call.options.clone()),
+        Action::Features => info::features(&Runtime::new("")),
+        Action::Version => Ok(info::version().into_bytes()),
+    });
+    match answer.and_then(|answer| std::io::stdout().write_all(&answer).what(|| "cannot answer")) {
+        Ok(()) => 0,
+        Err(e) => {
+            eprintln!("{}: {e}", info::PROGRAM);
+            1
+        }
+    }
+}
+
+fn bundle(call: &Call) -> Result<PathBuf> {
+    call.bundle.clone().map_or_else(|| std::env::current_dir().what(|| "cannot tell the bundle"), Ok)
+}
+
+/// Has a shim serve the container's pod, this one or one that does already.
+fn start(call: &Call) -> Result<Vec<u8>> {
+    let bundle = bundle(call)?;
+    let group = address::group(&bundle, &call.id)?;
+    let path = address::path(call.socket_dir.as_deref(), &call.address, &call.namespace, &group);
+    let url = address::url(&path);
+    // Whoever is told of the address may ask for it at once.
+    let place = address::listen(&path)?;
+    address::record(&bundle, &url)?;
+    if let Place::Ours(socket) = place {
+        // Read before there is a shim that could not honour them.
+        let options = options::read(call.options.as_ref())?;
+        // SAFETY: this program has begun no thread.
+        match unsafe { clone::clone3(0, None) }.what(|| "cannot make the process that serves")? {
+            Side::Parent(_) => {}
+            Side::Child => {
+                let served = detach(call).and_then(|()| serve(call, options, socket));
+                if let Err(e) = &served {
+                    log::warn(format_args!("{e}"));
+                }
+                clone::exit_now(i32::from(served.is_err()));
+            }
+        }
+    }
+    bootstrap::reply(call, &url)
+}
+
+/// Cuts this process off from who started it.
+fn detach(call: &Call) -> Result<()> {
+    let doing = || "cannot detach";
+    log::open(Path::new("log"), call.debug, &call.id);
+    rustix::process::setsid().what(doing)?;
+    let null = fs::OpenOptions::new().read(true).write(true).open("/dev/null").what(doing)?;
+    (0..3).try_for_each(|number| hull_sys::fs::dup_to(null.as_fd(), number)).what(doing)?;
+    // Whose parent ends becomes this one's child, containers above all.
+    hull_sys::prctl::set_child_subreaper(true).what(doing)?;
+    // Sooner than containerd, and later than containers, where the host has no memory left.
+    let score = fs::read_to_string(format!("/proc/{}/oom_score_adj", std::os::unix::process::parent_id())).unwrap_or_default();
+    if let Ok(score) = score.trim().parse::<i32>() {
+        let _ = fs::write("/proc/self/oom_score_adj", (score + 1).min(1000).to_string());
+    }
+    Ok(())
+}
+
+/// Serves until containerd says that it is over.
+fn serve(call: &Call, options: options::Options, socket: Socket) -> Result<()> {
+    let doing = || "cannot serve";
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().what(doing)?;
+    runtime.block_on(async {
+        let mut ended = signal(SignalKind::child()).what(doing)?;
+        let events = Events::new(call.ttrpc_address.as_deref(), &call.namespace);
+        let shim = Arc::new(Shim::new(&call.namespace, options, events));
+        let mut tasks = create_task(Arc::new(Service(Arc::clone(&shim))));
+        // The same by the name that it has for containerd 1.
+        let former = create_task(Arc::new(Service(Arc::clone(&shim)))).into_values();
+        tasks.extend(former.map(|service| ("containerd.task.v2.Task".to_owned(), service)));
+        let listener = socket.listener.try_clone().what(doing)?;
+        // SAFETY: the descriptor is nobody else's.
+        let server = unsafe { Server::new().add_unix_listener(listener.into_raw_fd()) };
+        let mut server = server.map_err(|e| Error::new(format!("cannot serve: {e}")))?.register_service(tasks);
+        server.start().await.map_err(|e| Error::new(format!("cannot serve: {e}")))?;
+        let mut over = shim.over.subscribe();
+        loop {
+            tokio::select! {
+                _ = ended.recv() => shim.children.reap(),
+                _ = over.wait_for(|over| *over) => break,
+            }
+        }
+        let removed = socket.remove();
+        server.disconnect().await;
+        removed
+    })
+}
+
+/// What containerd calls once the shim is gone, whether it went in order or not.
+fn delete(call: &Call) -> Result<Vec<u8>> {
+    let bundle = bundle(call)?;
+    let mut answer = DeleteResponse { exit_status: 137, exited_at: timestamp(SystemTime::now()), ..DeleteResponse::default() };
+    if let Ok(root) = fs::read_to_string(bundle.join(STATE_ROOT)) {
+        let runtime = runtime(Path::new(&root));
+        if let Ok((state, _)) = runtime.status(&call.id) {
+            answer.pid = state.pid as u32;
+            runtime.delete(&call.id, true)?;
+        }
+    }
+    rootfs::remove(&bundle.join("rootfs"));
+    answer.write_to_bytes().map_err(|e| Error::new(format!("cannot answer: {e}")))
+}

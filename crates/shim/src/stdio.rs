@@ -1,0 +1,286 @@
+//! A process's standard streams: between its pipes, or its terminal, and the named pipes, files and loggers that
+//! containerd names.
+//!
+//! The process never gets those themselves, which are the host's files. What flows from pipe to pipe is spliced. Where
+//! nobody reads, the process waits, and the shim doesn't.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
+use tokio::io::unix::AsyncFd;
+use tokio::task::JoinHandle;
+
+use crate::logger;
+use crate::worker::Stdio;
+
+/// How much is moved at once.
+const PIECE: usize = 1 << 16;
+
+/// What containerd named: empty for none.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Names {
+    pub(crate) stdin: String,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) terminal: bool,
+}
+
+/// The shim's side of them.
+#[derive(Default)]
+pub(crate) struct Streams {
+    /// Ends when the process's input is closed.
+    input: Option<JoinHandle<()>>,
+    /// An end that nobody writes to: without it, the first client to go away would close the process's input.
+    open: Option<OwnedFd>,
+    outputs: Vec<JoinHandle<()>>,
+    terminal: Option<Terminal>,
+}
+
+/// A terminal: on its way first, then there.
+enum Terminal {
+    Awaited(UnixListener),
+    There(Arc<AsyncFd<OwnedFd>>),
+}
+
+pub(crate) type Fd = AsyncFd<OwnedFd>;
+
+/// A descriptor that nobody waits in.
+pub(crate) fn asynchronous(fd: impl Into<OwnedFd>) -> io::Result<Fd> {
+    let fd = fd.into();
+    rustix::io::ioctl_fionbio(&fd, true)?;
+    // SAFETY: an OwnedFd has the same descriptor for as long as it lives.
+    Ok(unsafe { AsyncFd::register(fd) }?)
+}
+
+/// What is wrong with a stream's name.
+fn named(name: &str, e: &dyn std::fmt::Display) -> String {
+    format!("cannot open \"{name}\" for a process's stream: {e}")
+}
+
+impl Streams {
+    /// Makes the pipes, or a place for the terminal to come to: a socket in `dir`. What the process gets is the second.
+    ///
+    /// # Errors
+    /// For names that can't be opened, with that name.
+    pub(crate) async fn open(names: &Names, context: &logger::Context<'_>) -> Result<(Streams, Stdio), String> {
+        let mut streams = Streams::default();
+        if names.terminal {
+            return Ok((streams, Stdio::default()));
+        }
+        let mut stdio = Stdio::default();
+        let fail = |e: io::Error| format!("cannot make a pipe: {e}");
+        if !names.stdin.is_empty() {
+            let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| fail(e.into()))?;
+            let from = streams.source(&names.stdin)?;
+            let to = asynchronous(ours).map_err(fail)?;
+            streams.input = Some(tokio::spawn(async move { drop(spliced(&from, &to).await) }));
+            stdio.0[0] = Some(theirs);
+        }
+        if let Some(loggers) = logger::Binary::named(&names.stdout) {
+            // One program for both.
+            let (out, err) = loggers?.begin(context).await?;
+            stdio.0[1] = Some(out);
+            stdio.0[2] = Some(err);
+            return Ok((streams, stdio));
+        }
+        for (number, name) in [(1, &names.stdout), (2, &names.stderr)] {
+            if name.is_empty() {
+                continue;
+            }
+            let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| fail(e.into()))?;
+            let (from, to) = (asynchronous(ours).map_err(fail)?, Sink::open(name)?);
+            streams.outputs.push(tokio::spawn(async move { drop(to.take(&from).await) }));
+            stdio.0[number] = Some(theirs);
+        }
+        Ok((streams, stdio))
+    }
+
+    /// A socket for the terminal to be sent to, by a worker that keeps the descriptor: its path there.
+    ///
+    /// # Errors
+    /// Those of bind(2).
+    pub(crate) fn await_terminal(&mut self, dir: &OwnedFd, name: &str) -> io::Result<PathBuf> {
+        // By the directory's descriptor: its own path may be longer than a socket's may be.
+        let path = PathBuf::from(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd()));
+        let _ = fs::remove_file(&path);
+        self.terminal = Some(Terminal::Awaited(UnixListener::bind(&path)?));
+        Ok(path)
+    }
+
+    /// Takes the terminal that a worker has sent, and begins to pass on what goes through it.
+    ///
+    /// # Errors
+    /// Where none came, and for names that can't be opened.
+    pub(crate) fn take_terminal(&mut self, path: &Path, names: &Names) -> Result<(), String> {
+        let Some(Terminal::Awaited(listener)) = self.terminal.take() else { return Ok(()) };
+        let fail = |e: io::Error| format!("the process's terminal did not arrive: {e}");
+        let _ = fs::remove_file(path);
+        listener.set_nonblocking(true).map_err(fail)?;
+        let (socket, _) = listener.accept().map_err(fail)?;
+        let mut name = [0; 256];
+        let (_, fds) = hull_sys::socket::receive(socket.as_fd(), &mut name).map_err(fail)?;
+        let master = fds.into_iter().next().ok_or_else(|| fail(io::ErrorKind::UnexpectedEof.into()))?;
+        let master = Arc::new(asynchronous(master).map_err(fail)?);
+        if !names.stdin.is_empty() {
+            let (from, to) = (self.source(&names.stdin)?, Arc::clone(&master));
+            self.input = Some(tokio::spawn(async move { drop(copied(&from, &to).await) }));
+        }
+        if !names.stdout.is_empty() {
+            let (from, to) = (Arc::clone(&master), Sink::open(&names.stdout)?);
+            self.outputs.push(tokio::spawn(async move { drop(to.take_by_copy(&from).await) }));
+        }
+        self.terminal = Some(Terminal::There(master));
+        Ok(())
+    }
+
+    /// Sets the terminal's size.
+    ///
+    /// # Errors
+    /// ENOTTY where there is none.
+    pub(crate) fn resize(&self, columns: u16, rows: u16) -> io::Result<()> {
+        let Some(Terminal::There(master)) = &self.terminal else { return Err(io::Error::from_raw_os_error(libc::ENOTTY)) };
+        let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        Ok(rustix::termios::tcsetwinsize(master.get_ref(), size)?)
+    }
+
+    /// Closes the process's input, once what was written has been passed on and no client has it open any more.
+    pub(crate) fn close_input(&mut self) {
+        self.open = None;
+    }
+
+    /// The end of a named pipe that clients write to.
+    fn source(&mut self, name: &str) -> Result<Fd, String> {
+        let open = |write: bool| OpenOptions::new().read(!write).write(write).custom_flags(libc::O_NONBLOCK).open(name);
+        let from = open(false).map_err(|e| named(name, &e))?;
+        self.open = Some(open(true).map_err(|e| named(name, &e))?.into());
+        asynchronous(from).map_err(|e| named(name, &e))
+    }
+
+    /// What passes on the process's output: to be waited for.
+    pub(crate) fn outputs(&mut self) -> Vec<JoinHandle<()>> {
+        std::mem::take(&mut self.outputs)
+    }
+}
+
+impl Drop for Streams {
+    fn drop(&mut self) {
+        self.input.iter().chain(&self.outputs).for_each(JoinHandle::abort);
+    }
+}
+
+/// Waits until all that was written has been passed on, but no longer than a client that reads nothing deserves.
+pub(crate) async fn drain(outputs: Vec<JoinHandle<()>>) {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let end = tokio::time::Instant::now() + PATIENCE;
+    for mut output in outputs {
+        if tokio::time::timeout_at(end, &mut output).await.is_err() {
+            output.abort();
+        }
+    }
+}
+
+/// Where output goes to.
+enum Sink {
+    /// A named pipe.
+    Pipe(Fd),
+    /// A regular file, which is appended to.
+    File(File),
+}
+
+impl Sink {
+    fn open(name: &str) -> Result<Sink, String> {
+        let fail = |e: io::Error| named(name, &e);
+        if let Some(path) = name.strip_prefix("file://") {
+            let path = Path::new(path);
+            if let Some(dir) = path.parent() {
+                fs::create_dir_all(dir).map_err(fail)?;
+            }
+            return Ok(Sink::File(OpenOptions::new().append(true).create(true).mode(0o644).open(path).map_err(fail)?));
+        }
+        if let Some((scheme, _)) = name.split_once("://") {
+            return Err(format!("cannot open \"{name}\" for a process's stream: the scheme \"{scheme}\" is none of file, binary"));
+        }
+        // For both, so that it neither waits for one who reads nor ends with one: another may come.
+        let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(name).map_err(fail)?;
+        if file.metadata().map_err(fail)?.file_type().is_fifo() {
+            return Ok(Sink::Pipe(asynchronous(file).map_err(fail)?));
+        }
+        Ok(Sink::File(OpenOptions::new().append(true).open(name).map_err(fail)?))
+    }
+
+    async fn take(self, from: &Fd) -> io::Result<()> {
+        match &self {
+            Sink::Pipe(to) => spliced(from, to).await,
+            Sink::File(_) => self.take_by_copy(from).await,
+        }
+    }
+
+    async fn take_by_copy(self, from: &Fd) -> io::Result<()> {
+        match &self {
+            Sink::Pipe(to) => copied(from, to).await,
+            Sink::File(file) => {
+                let mut buffer = vec![0; PIECE];
+                loop {
+                    let n = read(from, &mut buffer).await?;
+                    if n == 0 {
+                        return Ok(());
+                    }
+                    io::Write::write_all(&mut &*file, &buffer[..n])?;
+                }
+            }
+        }
+    }
+}
+
+/// From pipe to pipe until the first one's end.
+async fn spliced(from: &Fd, to: &Fd) -> io::Result<()> {
+    loop {
+        let (mut readable, mut writable) = (from.readable().await?, to.writable().await?);
+        match splice(from, None, to, None, PIECE, SpliceFlags::NONBLOCK | SpliceFlags::MOVE) {
+            Ok(0) => return Ok(()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            // Either of them may be why.
+            Err(rustix::io::Errno::AGAIN) if rustix::io::ioctl_fionread(from)? == 0 => readable.clear_ready(),
+            Err(rustix::io::Errno::AGAIN) => writable.clear_ready(),
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// The like for terminals, which can't be spliced.
+async fn copied(from: &Fd, to: &Fd) -> io::Result<()> {
+    let mut buffer = vec![0; PIECE / 8];
+    loop {
+        let n = read(from, &mut buffer).await?;
+        if n == 0 {
+            return Ok(());
+        }
+        let mut rest = &buffer[..n];
+        while !rest.is_empty() {
+            let mut writable = to.writable().await?;
+            match writable.try_io(|to| Ok(rustix::io::write(to, rest)?)) {
+                Ok(written) => rest = &rest[written?..],
+                Err(_would_block) => {}
+            }
+        }
+    }
+}
+
+async fn read(from: &Fd, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        let mut readable = from.readable().await?;
+        match readable.try_io(|from| Ok(rustix::io::read(from, &mut *buffer)?)) {
+            // The end of a terminal that no process has any more.
+            Ok(Err(e)) if e.raw_os_error() == Some(libc::EIO) => return Ok(0),
+            Ok(done) => return done,
+            Err(_would_block) => {}
+        }
+    }
+}
