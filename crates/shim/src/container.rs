@@ -11,6 +11,8 @@ use containerd_shim_protos::api::Status;
 use tokio::sync::watch;
 
 use crate::children::Exit;
+use crate::oom::Watched;
+use crate::options::Options;
 use crate::stdio::{Names, Streams};
 
 /// What a process does.
@@ -109,23 +111,29 @@ pub(crate) struct Container {
     pub(crate) root: PathBuf,
     /// Whether its processes outlive the first one, which is not the first of a PID namespace.
     pub(crate) shares_pids: bool,
+    /// What it was made with.
+    pub(crate) options: Options,
     pub(crate) first: Arc<Process>,
     added: Mutex<HashMap<String, Arc<Process>>>,
     paused: Mutex<bool>,
+    /// For as long as it has a first process.
+    pub(crate) oom: Mutex<Option<Watched>>,
     /// Held while something is done to it.
     pub(crate) turn: tokio::sync::Mutex<()>,
 }
 
 impl Container {
-    pub(crate) fn new(id: &str, bundle: PathBuf, root: PathBuf, shares_pids: bool, first: Process) -> Container {
+    pub(crate) fn new(id: &str, bundle: PathBuf, root: PathBuf, shares_pids: bool, options: Options, first: Process) -> Container {
         Container {
             id: id.to_owned(),
             bundle,
             root,
             shares_pids,
+            options,
             first: Arc::new(first),
             added: Mutex::default(),
             paused: Mutex::new(false),
+            oom: Mutex::new(None),
             turn: tokio::sync::Mutex::new(()),
         }
     }

@@ -13,6 +13,7 @@ mod info;
 mod log;
 mod logger;
 mod metrics;
+mod oom;
 mod options;
 mod rootfs;
 mod server;

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::fd::{AsFd as _, IntoRawFd as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use containerd_shim_protos::api::DeleteResponse;
 use containerd_shim_protos::protobuf::Message as _;
@@ -39,6 +39,15 @@ pub(crate) fn main() -> i32 {
     }
 }
 
+/// Whether the program was called by a name of runwasi's shims, whose containers are Wasm where their program is.
+fn is_for_wasm() -> bool {
+    const NAMES: [&str; 4] = ["wasmtime", "wasmedge", "wasmer", "wamr"];
+    let called = std::env::args_os().next().map(PathBuf::from);
+    let name = called.as_deref().and_then(Path::file_name).and_then(|name| name.to_str());
+    let engine = name.and_then(|name| name.strip_prefix("containerd-shim-")?.strip_suffix("-v1"));
+    engine.is_some_and(|engine| NAMES.contains(&engine))
+}
+
 fn bundle(call: &Call) -> Result<PathBuf> {
     call.bundle.clone().map_or_else(|| std::env::current_dir().what(|| "cannot tell the bundle"), Ok)
 }
@@ -59,7 +68,7 @@ fn start(call: &Call) -> Result<Vec<u8>> {
         match unsafe { clone::clone3(0, None) }.what(|| "cannot make the process that serves")? {
             Side::Parent(_) => {}
             Side::Child => {
-                let served = detach(call).and_then(|()| serve(call, options, socket));
+                let served = detach(call, &options).and_then(|()| serve(call, options, socket));
                 if let Err(e) = &served {
                     log::warn(format_args!("{e}"));
                 }
@@ -71,7 +80,7 @@ fn start(call: &Call) -> Result<Vec<u8>> {
 }
 
 /// Cuts this process off from who started it.
-fn detach(call: &Call) -> Result<()> {
+fn detach(call: &Call, options: &options::Options) -> Result<()> {
     let doing = || "cannot detach";
     log::open(Path::new("log"), call.debug, &call.id);
     rustix::process::setsid().what(doing)?;
@@ -84,7 +93,20 @@ fn detach(call: &Call) -> Result<()> {
     if let Ok(score) = score.trim().parse::<i32>() {
         let _ = fs::write("/proc/self/oom_score_adj", (score + 1).min(1000).to_string());
     }
-    Ok(())
+    match &options.shim_cgroup {
+        Some(path) => enter(path).map_err(|e| Error::new(format!("ShimCgroup: {e}"))),
+        None => Ok(()),
+    }
+}
+
+/// Goes to a cgroup, which is made where it is missing.
+fn enter(path: &Path) -> std::result::Result<(), hull_cgroup::Error> {
+    let host = hull_cgroup::Host::detect()?;
+    let mut cgroup = hull_cgroup::Cgroup::plan(&host, &path.to_string_lossy(), info::PROGRAM, false)?;
+    if !cgroup.exists() {
+        cgroup.create(&hull_spec::Resources::default())?;
+    }
+    cgroup.add(std::process::id() as i32)
 }
 
 /// Serves until containerd says that it is over.
@@ -94,7 +116,7 @@ fn serve(call: &Call, options: options::Options, socket: Socket) -> Result<()> {
     runtime.block_on(async {
         let mut ended = signal(SignalKind::child()).what(doing)?;
         let events = Events::new(call.ttrpc_address.as_deref(), &call.namespace);
-        let shim = Arc::new(Shim::new(&call.namespace, options, events));
+        let shim = Arc::new(Shim::new(&call.namespace, options, is_for_wasm(), events));
         let mut tasks = create_task(Arc::new(Service(Arc::clone(&shim))));
         // The same by the name that it has for containerd 1.
         let former = create_task(Arc::new(Service(Arc::clone(&shim)))).into_values();
@@ -112,7 +134,9 @@ fn serve(call: &Call, options: options::Options, socket: Socket) -> Result<()> {
             }
         }
         let removed = socket.remove();
-        server.disconnect().await;
+        // Answers that are on their way arrive; who waits for what will not happen any more is not waited for.
+        const PATIENCE: Duration = Duration::from_millis(100);
+        let _ = tokio::time::timeout(PATIENCE, server.disconnect()).await;
         removed
     })
 }

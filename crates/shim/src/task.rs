@@ -13,7 +13,7 @@ use containerd_shim_protos::events::task::*;
 use containerd_shim_protos::protobuf::MessageField;
 use containerd_shim_protos::shim_async::Task;
 use containerd_shim_protos::ttrpc::{self, Code, get_status, r#async::TtrpcContext};
-use hull_runtime::{Bundle, ExecOptions, Runtime};
+use hull_runtime::{Bundle, ExecOptions, Runtime, Source};
 use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use crate::children::{Children, Exit};
 use crate::container::{Container, Process, Stage};
 use crate::events::{Events, timestamp};
+use crate::oom::Watched;
 use crate::options::Options;
 use crate::stdio::{Names, Streams, drain};
 use crate::worker::{Stdio, work};
@@ -42,20 +43,23 @@ pub(crate) struct Shim {
     pub(crate) namespace: String,
     /// What the shim itself was started with.
     pub(crate) options: Options,
+    /// Whether a container whose program is a Wasm module runs as one, unless something says otherwise.
+    for_wasm: bool,
     pub(crate) children: Children,
-    pub(crate) events: Events,
+    pub(crate) events: Arc<Events>,
     containers: Mutex<HashMap<String, Arc<Container>>>,
     /// Whether it is to end.
     pub(crate) over: watch::Sender<bool>,
 }
 
 impl Shim {
-    pub(crate) fn new(namespace: &str, options: Options, events: Events) -> Shim {
+    pub(crate) fn new(namespace: &str, options: Options, for_wasm: bool, events: Events) -> Shim {
         Shim {
             namespace: namespace.to_owned(),
             options,
+            for_wasm,
             children: Children::default(),
-            events,
+            events: Arc::new(events),
             containers: Mutex::default(),
             over: watch::Sender::new(false),
         }
@@ -95,6 +99,11 @@ impl Shim {
         let (shim, container, process) = (Arc::clone(self), Arc::clone(container), Arc::clone(process));
         tokio::spawn(async move {
             let exit = end.await.unwrap_or_else(|_| Exit::new(255));
+            if process.id.is_empty()
+                && let Some(oom) = container.oom.lock().unwrap_or_else(PoisonError::into_inner).take()
+            {
+                oom.look(&container.id, &shim.events);
+            }
             if process.id.is_empty() && container.shares_pids {
                 // As runc's shim has it: nobody is left to look after the others.
                 let id = container.id.clone();
@@ -137,16 +146,20 @@ impl Shim {
         let root = state_root(&options, &self.namespace);
         let names = Names { stdin: req.stdin.clone(), stdout: req.stdout.clone(), stderr: req.stderr.clone(), terminal: req.terminal };
         let spec = fs::read(bundle.join("config.json")).map_err(|e| failed(format!("cannot read config.json: {e}")))?;
-        let spec = hull_spec::Spec::from_slice(&spec).map_err(failed)?;
+        let mut spec = hull_spec::Spec::from_slice(&spec).map_err(failed)?;
         let own_pids = spec.linux().namespace(hull_spec::NamespaceKind::Pid).is_some_and(|ns| ns.path.as_ref().is_none_or(|path| path.as_os_str().is_empty()));
         // For the action "delete", should this process be gone by then.
         fs::write(bundle.join(STATE_ROOT), root.as_os_str().as_encoded_bytes()).map_err(|e| failed(format!("cannot write to the bundle: {e}")))?;
-        let (mut streams, stdio) = self.streams(&req.id, &names).await?;
+        let (mut streams, stdio) = self.streams(&req.id, &names, &options).await?;
         let dir = open_dir(&bundle)?;
         let console = names.terminal.then(|| streams.await_terminal(&dir, "tty.sock")).transpose().map_err(|e| failed(format!("cannot take a terminal: {e}")))?;
         let mut wanted = Bundle::new(&bundle);
         wanted.console_socket.clone_from(&console);
         (wanted.no_pivot, wanted.no_new_keyring, wanted.isolation) = (options.no_pivot, options.no_new_keyring, options.isolation.clone());
+        if self.for_wasm {
+            spec.annotations.entry("module.wasm.image/variant".into()).or_insert_with(|| "compat-smart".into());
+            wanted.config = Source::Given(Box::new(spec));
+        }
         let (mounts, rootfs) = (req.rootfs.clone(), bundle.join("rootfs"));
         let kept = self.children.at_work();
         let keep = [dir.as_raw_fd()];
@@ -159,7 +172,7 @@ impl Shim {
             made
         });
         let pid = made.await.map_err(failed)?;
-        let container = Arc::new(Container::new(&req.id, bundle, root, !own_pids, Process::new("", names.clone(), Vec::new())));
+        let container = Arc::new(Container::new(&req.id, bundle, root, !own_pids, options, Process::new("", names.clone(), Vec::new())));
         if let Some(path) = &console {
             streams.take_terminal(path, &names).map_err(failed)?;
         }
@@ -177,13 +190,23 @@ impl Shim {
             ..TaskCreate::default()
         };
         self.events.tell("/tasks/create", &event);
+        if let Ok((state, _)) = runtime(&container.root).status(&container.id)
+            && let Some(cgroup) = &state.cgroup
+        {
+            let watched = Watched::begin(&container.id, cgroup, &self.events);
+            *container.oom.lock().unwrap_or_else(PoisonError::into_inner) = watched;
+        }
         self.watch(&container, &container.first, pid);
         drop(kept);
         Ok(CreateTaskResponse { pid: pid as u32, ..CreateTaskResponse::default() })
     }
 
-    async fn streams(&self, id: &str, names: &Names) -> Answer<(Streams, Stdio)> {
-        Streams::open(names, &logger::Context { id, namespace: &self.namespace }).await.map_err(failed)
+    async fn streams(&self, id: &str, names: &Names, options: &Options) -> Answer<(Streams, Stdio)> {
+        let (streams, stdio) = Streams::open(names, &logger::Context { id, namespace: &self.namespace }).await.map_err(failed)?;
+        if (options.io_uid, options.io_gid) != (0, 0) {
+            stdio.give(options.io_uid, options.io_gid).map_err(|e| failed(format!("IoUid, IoGid: {e}")))?;
+        }
+        Ok((streams, stdio))
     }
 
     async fn begin(self: Arc<Shim>, req: StartRequest) -> Answer<StartResponse> {
@@ -224,7 +247,7 @@ impl Shim {
     async fn begin_added(self: &Arc<Shim>, container: &Arc<Container>, process: &Arc<Process>) -> Result<(), String> {
         let mut wanted = hull_spec::Process::from_slice(&process.spec).map_err(text)?;
         wanted.terminal = process.names.terminal;
-        let (mut streams, stdio) = self.streams(&container.id, &process.names).await.map_err(text)?;
+        let (mut streams, stdio) = self.streams(&container.id, &process.names, &container.options).await.map_err(text)?;
         let dir = open_dir(&container.bundle).map_err(text)?;
         let console = process.names.terminal.then(|| streams.await_terminal(&dir, "exec.sock")).transpose().map_err(text)?;
         let options = ExecOptions { detach: true, console_socket: console.clone(), ..ExecOptions::default() };

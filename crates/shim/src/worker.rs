@@ -20,6 +20,17 @@ const LONGEST: usize = 60_000;
 #[derive(Default)]
 pub(crate) struct Stdio(pub(crate) [Option<OwnedFd>; 3]);
 
+impl Stdio {
+    /// Gives the pipes to a user and a group.
+    ///
+    /// # Errors
+    /// Those of chown(2).
+    pub(crate) fn give(&self, uid: u32, gid: u32) -> std::io::Result<()> {
+        let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+        self.0.iter().flatten().try_for_each(|fd| Ok(rustix::fs::fchown(fd, Some(uid), Some(gid))?))
+    }
+}
+
 /// Has a copy of this process do `job`, which may not touch anything of the runtime that runs this future. `keep` are the
 /// descriptors that it needs; all others are closed in it. Who wants to hear of the end of a process that the job makes
 /// holds [`Children::at_work`] until it has asked for that.
