@@ -46,6 +46,7 @@ pub(crate) const CASES: &[Case] = &[
     case!(trap, "a trap is told with its backtrace, and ends with wasmtime's code"),
     case!(import_missing, "an import that nobody has is named when the container is created, and nothing is left"),
     case!(no_module, "what is no module is refused by name"),
+    case!(no_precompiled, "machine code that somebody brings is refused, even hull's own of the same module"),
     case!(missing, "a module that isn't there is refused as a program is"),
     case!(not_a_file, "a directory and a fifo are refused, and don't hang"),
     case!(memory, "linear memory ends at the container's limit, and the module goes on"),
@@ -521,6 +522,15 @@ fn no_module(ctx: &Ctx) -> Done {
     let whole = fs::read(ctx.base.join("bin/probe.wasm"))?;
     fs::write(b.rootfs().join("cut.wasm"), &whole[..whole.len() / 2])?;
     b.try_create()?.fails()?.names(&["/cut.wasm"])?;
+    b.nothing_left()
+}
+
+fn no_precompiled(ctx: &Ctx) -> Done {
+    probe(module(ctx)?, &["args"]).run()?.ok()?;
+    let (name, _) = kept(ctx).pop().ok_or("no code is kept")?;
+    let b = module(ctx)?.args(&["/app.cwasm"]);
+    fs::copy(ctx.root.join("@code").join(name), b.rootfs().join("app.cwasm"))?;
+    b.try_create()?.fails()?.names(&["/app.cwasm"])?;
     b.nothing_left()
 }
 
