@@ -136,7 +136,8 @@ fn serve(call: &Call, options: options::Options, socket: Socket) -> Result<()> {
         let removed = socket.remove();
         // Answers that are on their way arrive; who waits for what will not happen any more is not waited for.
         const PATIENCE: Duration = Duration::from_millis(100);
-        let _ = tokio::time::timeout(PATIENCE, server.disconnect()).await;
+        // While it listens, that part of it would never be over.
+        let _ = tokio::time::timeout(PATIENCE, server.shutdown()).await;
         removed
     })
 }
