@@ -91,6 +91,22 @@ pub(crate) fn url(path: &Path) -> String {
     format!("unix://{}", path.display())
 }
 
+/// Takes the name of a shim away that is gone and could not do it itself; one that somebody serves stays.
+///
+/// # Errors
+/// Where it can't be told, or removed.
+pub(crate) fn forget(path: &Path) -> Result<()> {
+    let address = SocketAddrUnix::new(path.as_os_str().as_bytes()).what(|| format!("\"{}\"", path.display()))?;
+    if !path.exists() {
+        return Ok(());
+    }
+    let _lock = lock(path)?;
+    if is_served(path, &address)? {
+        return Ok(());
+    }
+    unlink(path).what(|| format!("cannot remove the socket \"{}\", which nobody serves", path.display()))
+}
+
 /// Leaves the address in the bundle, where containerd up to 1.7 looks for it after a restart of its own.
 ///
 /// # Errors
@@ -306,6 +322,19 @@ mod tests {
         let second = ours(&path);
         UnixStream::connect(&path).unwrap();
         second.remove().unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn only_a_dead_one_is_forgotten() {
+        let dir = Dir::new("forget");
+        let path = dir.0.join("s");
+        forget(&path).unwrap();
+        let Socket { listener, .. } = ours(&path);
+        forget(&path).unwrap();
+        assert!(path.exists(), "a socket that is served was removed");
+        drop(listener);
+        forget(&path).unwrap();
         assert!(!path.exists());
     }
 

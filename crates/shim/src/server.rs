@@ -154,5 +154,9 @@ fn delete(call: &Call) -> Result<Vec<u8>> {
         }
     }
     rootfs::remove(&bundle.join("rootfs"));
+    // In the bundle is what the shim served at, whatever the group's name is by now.
+    if let Some(path) = fs::read_to_string(bundle.join("address")).ok().as_deref().and_then(|url| url.strip_prefix("unix://")) {
+        address::forget(Path::new(path))?;
+    }
     answer.write_to_bytes().map_err(|e| Error::new(format!("cannot answer: {e}")))
 }
