@@ -18,6 +18,10 @@ use toml::Value;
 /// The options of runc's own shim: what engines send where they take hull for runc.
 const RUNC: &str = "containerd.runc.v1.Options";
 
+/// Those of runc before it had a shim of this kind: what containerd's client up to 1.7 gives the owner of the streams in, for
+/// every runtime that isn't runc's by its name.
+const FORMER: &str = "containerd.linux.runc.CreateOptions";
+
 /// The options of every other runtime: TOML, or the path of a file that has it. The second name is that of older
 /// releases of containerd's CRI plugin.
 const GENERIC: [&str; 2] = ["runtimeoptions.v1.Options", "cri.runtimeoptions.v1.Options"];
@@ -53,7 +57,7 @@ pub(crate) struct Options {
 /// Whether a type URL is that of options which [`read`] can read.
 pub(crate) fn is_known(type_url: &str) -> bool {
     let name = name_of(type_url);
-    name == RUNC || GENERIC.contains(&name)
+    name == RUNC || name == FORMER || GENERIC.contains(&name)
 }
 
 /// Reads the options message of a request. None at all, and one without a type, ask for nothing.
@@ -64,6 +68,7 @@ pub(crate) fn read(options: Option<&Any>) -> Result<Options> {
     let Some(options) = options.filter(|o| !o.type_url.is_empty()) else { return Ok(Options::default()) };
     let read = match name_of(&options.type_url) {
         RUNC => of_runc(&options.value),
+        FORMER => former(&options.value),
         name if GENERIC.contains(&name) => generic(&options.value),
         _ => Err(Error::new(format!("unknown type {:?}: expected {RUNC} or {}", options.type_url, GENERIC[0]))),
     };
@@ -89,6 +94,29 @@ fn of_runc(bytes: &[u8]) -> Result<Options> {
         io_uid: given.io_uid,
         io_gid: given.io_gid,
     })
+}
+
+fn former(bytes: &[u8]) -> Result<Options> {
+    let (options, cgroup) = decode_former(bytes).map_err(|e| broken(FORMER, &e))?;
+    Ok(Options { shim_cgroup: absolute("ShimCgroup", cgroup)?, ..options })
+}
+
+/// The fields of the former message that mean something here, the cgroup apart; the crate of containerd's messages hasn't it.
+fn decode_former(bytes: &[u8]) -> protobuf::Result<(Options, String)> {
+    let (mut options, mut cgroup) = (Options::default(), String::new());
+    let mut stream = CodedInputStream::from_bytes(bytes);
+    while let Some(tag) = stream.read_raw_tag_or_eof()? {
+        match tag {
+            // Fields 1 and 8 to 11.
+            0x08 => options.no_pivot = stream.read_bool()?,
+            0x40 => options.no_new_keyring = stream.read_bool()?,
+            0x4a => cgroup = stream.read_string()?,
+            0x50 => options.io_uid = stream.read_uint32()?,
+            0x58 => options.io_gid = stream.read_uint32()?,
+            _ => skip_field_for_tag(tag, &mut stream)?,
+        }
+    }
+    Ok((options, cgroup))
 }
 
 fn generic(bytes: &[u8]) -> Result<Options> {
@@ -240,6 +268,23 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn former_options_of_runc_are_read() {
+        // Also open_tcp and an empty namespace, which are about checkpoints.
+        let bytes = b"\x08\x01\x10\x01\x32\x03net\x40\x01\x4a\x02/s\x50\xa0\x8d\x06\x58\x07";
+        let expected = Options {
+            no_pivot: true,
+            no_new_keyring: true,
+            shim_cgroup: Some("/s".into()),
+            io_uid: 100_000,
+            io_gid: 7,
+            ..Options::default()
+        };
+        assert_eq!(read(Some(&any(FORMER, bytes.to_vec()))).unwrap(), expected);
+        let text = read(Some(&any(FORMER, b"\x4a\x01s".to_vec()))).unwrap_err().to_string();
+        assert!(text.contains("ShimCgroup \"s\" must be an absolute path"), "{text}");
+    }
+
+    #[test]
     fn toml_is_read() {
         let all =
             "isolation = \"wasm\"\nroot = \"/r\"\nno_pivot = true\nno_new_keyring = true\nsystemd_cgroup = false\n";
@@ -297,7 +342,7 @@ pub(crate) mod tests {
 
         let text = read(Some(&any("example.Options", Vec::new()))).unwrap_err().to_string();
         assert!(text.contains("unknown type \"example.Options\""), "{text}");
-        for name in [RUNC, GENERIC[0]] {
+        for name in [RUNC, FORMER, GENERIC[0]] {
             assert!(read(Some(&any(name, vec![0x0a, 9]))).unwrap_err().to_string().contains("broken message"));
         }
     }
