@@ -157,6 +157,11 @@ impl Container {
         true
     }
 
+    /// The name of the process that exec added and has that number.
+    pub(crate) fn added_as(&self, pid: u32) -> Option<String> {
+        self.added().values().find(|process| process.pid() == pid).map(|process| process.id.clone())
+    }
+
     pub(crate) fn forget(&self, id: &str) {
         self.added().remove(id);
     }

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use containerd_shim_protos::api::*;
 use containerd_shim_protos::events::task::*;
 use containerd_shim_protos::protobuf::MessageField;
+use containerd_shim_protos::shim::oci::ProcessDetails;
 use containerd_shim_protos::shim_async::Task;
 use containerd_shim_protos::ttrpc::{self, Code, get_status, r#async::TtrpcContext};
 use hull_runtime::{Bundle, ExecOptions, Runtime, Source};
@@ -21,7 +22,7 @@ use tokio::sync::watch;
 
 use crate::children::{Children, Exit};
 use crate::container::{Container, Process, Stage};
-use crate::events::{Events, timestamp};
+use crate::events::{Events, any, timestamp};
 use crate::oom::Watched;
 use crate::options::Options;
 use crate::stdio::{Names, Streams, drain};
@@ -429,7 +430,9 @@ impl Task for Service {
     async fn pids(&self, _: &TtrpcContext, req: PidsRequest) -> Answer<PidsResponse> {
         let container = self.0.container(&req.id)?;
         let pids = runtime(&container.root).processes(&container.id).map_err(failed)?;
-        let processes = pids.into_iter().map(|pid| ProcessInfo { pid: pid as u32, ..ProcessInfo::default() }).collect();
+        let of_exec = |pid| container.added_as(pid).map(|exec_id| any(&ProcessDetails { exec_id, ..ProcessDetails::default() }));
+        let of = |pid| ProcessInfo { pid, info: of_exec(pid).into(), ..ProcessInfo::default() };
+        let processes = pids.into_iter().map(|pid| of(pid as u32)).collect();
         Ok(PidsResponse { processes, ..PidsResponse::default() })
     }
 
