@@ -177,7 +177,8 @@ impl Drop for Streams {
 
 /// Waits until all that was written has been passed on, but no longer than a client that reads nothing deserves.
 pub(crate) async fn drain(outputs: Vec<JoinHandle<()>>) {
-    const PATIENCE: Duration = Duration::from_secs(10);
+    // As long as containerd's own shim has. What is lost at its end is what a pipe holds.
+    const PATIENCE: Duration = Duration::from_secs(2);
     let end = tokio::time::Instant::now() + PATIENCE;
     for mut output in outputs {
         if tokio::time::timeout_at(end, &mut output).await.is_err() {
