@@ -1,0 +1,396 @@
+# hull's own shim under containerd, by ctr; the same cases with containerd's shim and runc show that they tell the truth.
+# For tests/engines/run.
+
+shim_cases() {
+    local shim
+    shim=$(dirname "$runtime")/containerd-shim-hull-v1
+    command -v containerd >/dev/null || { skip shim "containerd is not installed"; return; }
+    [ -n "${containerd:-}" ] || start_containerd || { skip shim "containerd does not start: $(tail -n 1 "$dir/containerd.log")"; return; }
+    export PATH=$dir/bin:$PATH image=docker.io/library/bb:latest dir
+    if [ -x "$shim" ]; then
+        cases_of_type hull io.containerd.hull.v1
+    else
+        skip shim "$shim is not built"
+    fi
+    if command -v containerd-shim-runc-v2 >/dev/null; then
+        cases_of_type runc io.containerd.runc.v2
+    else
+        skip "shim: with runc" "its shim is not installed"
+    fi
+}
+
+# Cases for one kind of shim, in a namespace of containerd's that has its name.
+cases_of_type() {
+    local kind=$1 type=$2
+    local e="shim $kind"
+    export CONTAINERD_NAMESPACE=$kind-$$
+    local run=(ctr run --runtime "$type")
+    mkdir -p "$dir/$kind" && chmod 777 "$dir/$kind"
+    local w=$dir/$kind
+    check "$e: import" '*\[0\]' ctr images import "$dir/layout.tar"
+    ctr events >"$w/events" 2>&1 &
+    local events=$!
+    unread_begins
+    simple_cases
+    task_cases
+    exec_cases
+    stream_cases
+    pod_cases
+    client_cases
+    event_cases
+    unread_ends
+    restart_cases
+    kill $events 2>/dev/null
+    wait $events 2>/dev/null
+    nothing_left_cases
+}
+
+# Processes of this namespace's shims: their ids.
+shims() {
+    pgrep -f -- "^[^ ]*containerd-shim-[a-z0-9-]* -namespace $CONTAINERD_NAMESPACE "
+}
+
+# shim_of CONTAINER: the process id of the one that began for it.
+shim_of() {
+    pgrep -f -- "^[^ ]*containerd-shim-[a-z0-9-]* -namespace $CONTAINERD_NAMESPACE .*-id $1 "
+}
+
+none() {
+    ! "$@" | grep -q .
+}
+
+# ours REASON check...: a case that only hull's shim passes.
+ours() {
+    if [ "$kind" = hull ]; then "${@:2}"; else skip "${3:-}" "$1"; fi
+}
+
+# What a task is: its state, or "absent".
+state() {
+    local line
+    line=$(ctr task ls | awk -v id="$1" '$1 == id { print $3 }')
+    echo "${line:-absent}"
+}
+
+is() {
+    [ "$(state "$1")" = "$2" ]
+}
+
+forget() {
+    ctr task rm --force "$1" >/dev/null 2>&1
+    ctr container rm "$1" >/dev/null 2>&1
+}
+
+simple_cases() {
+    check "$e: output" 'hi \[0\]' "${run[@]}" --rm $image a echo hi
+    check "$e: exit code" ' \[42\]' "${run[@]}" --rm $image a sh -c 'exit 42'
+    check "$e: missing program" '*nonexistent*no such file or directory*\[1\]' "${run[@]}" --rm $image a /nonexistent
+    check "$e: missing program, looked for" '*nonexistent*\[1\]' "${run[@]}" --rm $image a nonexistent
+    check "$e: not executable" '*permission denied*\[1\]' "${run[@]}" --rm $image a /etc/passwd
+    check "$e: the next one of that name" 'hi \[0\]' "${run[@]}" --rm $image a echo hi
+    check "$e: directory and environment" '/tmp b \[0\]' "${run[@]}" --rm --cwd /tmp --env A=b $image a sh -c 'echo $(pwd) $A'
+    check "$e: read-only root" 'touch: /x: Read-only file system \[1\]' "${run[@]}" --rm --read-only $image a touch /x
+    check "$e: a volume" 'FROM bb* \[0\]' \
+        "${run[@]}" --rm --mount "type=bind,src=$dir/Dockerfile,dst=/f,options=rbind:ro" $image a sh -c 'touch /f 2>/dev/null || cat /f'
+    check "$e: filter, no new privileges" '1 2 \[0\]' "${run[@]}" --rm --seccomp $image a \
+        sh -c 'echo $(awk "/NoNewPrivs|Seccomp:/ { print \$2 }" /proc/self/status)'
+    check "$e: privileged" '* \[0\]' "${run[@]}" --rm --privileged $image a test -e /dev/zero
+    check "$e: user namespace" '*0*100000*1000 \[0\]' "${run[@]}" --rm --uidmap 0:100000:1000 --gidmap 0:100000:1000 $image a cat /proc/self/uid_map
+    mkdir -p "$w/root" && cp -a "$dir/image/." "$w/root"
+    check "$e: a root of its own" 'hi \[0\]' "${run[@]}" --rm --rootfs "$w/root" a /bin/echo hi
+    check "$e: terminal" '*/dev/pts/0*24 80*\[0\]' script -qec \
+        "stty rows 24 cols 80; ${run[*]} --rm --tty $image a sh -c 'tty; sleep 0.3; stty size'" /dev/null
+    check "$e: exit code of one with a terminal" '*last*\[7\]' script -qec "${run[*]} --rm --tty $image a sh -c 'echo last; exit 7'" /dev/null
+    check "$e: no streams" ' \[3\]' "${run[@]}" --rm --null-io $image a sh -c 'echo nothing; exit 3'
+}
+
+streams_apart() {
+    "${run[@]}" --rm $image a sh -c 'echo out; echo err >&2' >"$w/out" 2>"$w/err" && echo "$(cat "$w/out"), $(cat "$w/err")"
+}
+
+large() {
+    "${run[@]}" --rm $image a sh -c 'head -c 5000000 /dev/zero & head -c 3000000 /dev/zero >&2; wait' >"$w/out" 2>"$w/err"
+    echo "$? $(stat -c %s "$w/out") $(stat -c %s "$w/err")"
+}
+
+typed() {
+    { echo typed; sleep 0.5; } | "${run[@]}" --rm $image a head -n 1
+}
+
+typed_large() {
+    { head -c 1000000 /dev/zero; sleep 0.5; } | "${run[@]}" --rm $image a sh -c 'head -c 1000000 | wc -c'
+}
+
+# A logger keeps what it reads. Descriptor 5 says that it is ready: its children may not have it.
+loggers() {
+    cat >"$w/logger" <<'LOGGER'
+#!/bin/sh
+echo "$CONTAINER_ID $1 $2" >"$2/about"
+exec 5>&-
+cat <&3 >"$2/out" &
+cat <&4 >"$2/err"
+wait
+echo end >>"$2/about"
+LOGGER
+    chmod +x "$w/logger"
+}
+
+logged() {
+    "${run[@]}" --detach --log-uri "$1" $image a sh -c 'echo out; echo err >&2; exit 4'
+    within 5 is a STOPPED
+    forget a
+}
+
+logged_by_program() {
+    logged "binary://$w/logger?dir=$w"
+    within 5 grep -qs err "$w/err"
+    cat "$w/about" "$w/out" "$w/err" | paste -s -d ' '
+}
+
+# A process of the host's PID namespace outlives the first of the container, and would keep its output open.
+left_child() {
+    "${run[@]}" --rm --with-ns "pid:/proc/$containerd/ns/pid" $image a sh -c 'sleep 1234.5 & echo $!' >"$w/out"
+    echo "$?"
+    within 2 eval '! kill -0 "$(cat "$w/out")" 2>/dev/null' && echo gone
+}
+
+stream_cases() {
+    check "$e: output and errors apart" 'out, err \[0\]' streams_apart
+    check "$e: much on both" '0 5000000 3000000 \[0\]' large
+    check "$e: input" 'typed \[0\]' typed
+    check "$e: much input" '1000000 \[0\]' typed_large
+    check "$e: into a file" ' \[0\]' logged "file://$w/sub/file.log"
+    ours "one of two streams is missing at times" check "$e: what is in the file" $'err\nout \\[0\\]' sort "$w/sub/file.log"
+    loggers
+    check "$e: to a program" "a dir $w *out err \\[0\\]" logged_by_program
+    ours "it ends the program with a signal" check "$e: that program's own end" ' \[0\]' within 5 grep -q end "$w/about"
+    check "$e: to a program that is not there" '*/nonexistent*\[1\]' "${run[@]}" --rm --log-uri binary:///nonexistent $image a echo hi
+    check "$e: a child that stays behind" $'0\ngone \\[0\\]' left_child
+}
+
+task_cases() {
+    check "$e: detached" ' \[0\]' "${run[@]}" --detach --memory-limit 67108864 --log-uri "file://$w/b.log" $image b \
+        sh -c 'trap "echo usr1" USR1; trap "echo usr2; exit 9" USR2; trap "echo term" TERM; echo up; while :; do sleep 0.05; done'
+    check "$e: runs" 'RUNNING \[0\]' state b
+    check "$e: its first process" '[1-9]* \[0\]' eval "ctr task ls | awk '\$1 == \"b\" { print \$2 }'"
+    check "$e: it is up" ' \[0\]' within 5 grep -q up "$w/b.log"
+    check "$e: processes" 'PID*[0-9]*\[0\]' ctr task ps b
+    check "$e: metrics" '*memory*pids*\[0\]' ctr task metrics b
+    check "$e: metrics have the limit" '*67108864*\[0\]' ctr task metrics --format json b
+    check "$e: pause" ' \[0\]' ctr task pause b
+    check "$e: is paused" 'PAUSED \[0\]' state b
+    check "$e: exec in one that is paused" '*paused*\[1\]' ctr task exec --exec-id p b true
+    check "$e: resume" ' \[0\]' ctr task resume b
+    check "$e: runs again" 'RUNNING \[0\]' state b
+    check "$e: another of that name" '*exists*\[1\]' "${run[@]}" --detach $image b true
+    check "$e: started again" '*\[1\]' ctr task start b
+    check "$e: delete while it runs" '*b*\[1\]' ctr task rm b
+    check "$e: signal by name" ' \[0\]' ctr task kill -s SIGUSR1 b
+    check "$e: it came" ' \[0\]' within 5 grep -q usr1 "$w/b.log"
+    check "$e: the usual signal" ' \[0\]' ctr task kill b
+    check "$e: it came too" ' \[0\]' within 5 grep -q term "$w/b.log"
+    check "$e: signal by number" ' \[0\]' ctr task kill -s 12 b
+    check "$e: it stops" ' \[0\]' within 5 is b STOPPED
+    check "$e: signal to one that has stopped" '*already finished*\[1\]' ctr task kill b
+    check "$e: exec in one that has stopped" '*\[1\]' ctr task exec --exec-id s b true
+    check "$e: exit code at delete" '*non-zero exit code 9*\[0\]' ctr task rm b
+    check "$e: what is gone" '*not found*\[1\]' ctr task kill b
+    check "$e: started once more" '*\[0\]' ctr task start --detach b
+    check "$e: remove by force" '*137*\[0\]' ctr task rm --force b
+    check "$e: forget" ' \[0\]' ctr container rm b
+    check "$e: its shim is gone" ' \[0\]' within 1 none shim_of b
+}
+
+parallel_execs() {
+    local i jobs=()
+    for i in 1 2 3 4 5 6; do
+        { ctr task exec --exec-id "many$i" c sh -c "echo $i; exit $i" >"$w/many$i" 2>&1; echo "$?" >>"$w/many$i"; } &
+        jobs+=($!)
+    done
+    wait "${jobs[@]}"
+    for i in 1 2 3 4 5 6; do
+        paste -s -d ' ' "$w/many$i"
+    done | paste -s -d ,
+}
+
+typed_to_exec() {
+    { echo typed; sleep 0.5; } | ctr task exec --exec-id typed c head -n 1
+}
+
+large_of_exec() {
+    ctr task exec --exec-id large c sh -c 'head -c 3000000 /dev/zero & head -c 2000000 /dev/zero >&2; wait' >"$w/out" 2>"$w/err"
+    echo "$? $(stat -c %s "$w/out") $(stat -c %s "$w/err")"
+}
+
+exec_cases() {
+    "${run[@]}" --detach --mount "type=bind,src=$w,dst=/w,options=rbind:rw" $image c sleep 1000
+    check "$e: exec" 'in \[5\]' ctr task exec --exec-id e1 c sh -c 'echo in; exit 5'
+    check "$e: its name is free again" 'in \[0\]' ctr task exec --exec-id e1 c echo in
+    check "$e: exec of a missing program" '*nonexistent*\[1\]' ctr task exec --exec-id e1 c nonexistent
+    check "$e: exec after that" 'in \[0\]' ctr task exec --exec-id e1 c echo in
+    check "$e: exec as a user, in a directory" '1000 /tmp \[0\]' ctr task exec --exec-id e1 --user 1000 --cwd /tmp c sh -c 'echo $(id -u) $(pwd)'
+    check "$e: exec with a terminal" '*/dev/pts/0*24 80*\[6\]' script -qec \
+        "stty rows 24 cols 80; ctr task exec --exec-id e1 --tty c sh -c 'tty; sleep 0.3; stty size; exit 6'" /dev/null
+    check "$e: exec's input" 'typed \[0\]' typed_to_exec
+    check "$e: exec's output, much" '0 3000000 2000000 \[0\]' large_of_exec
+    check "$e: several at once" '1 1,2 2,3 3,4 4,5 5,6 6 \[0\]' parallel_execs
+    check "$e: exec into a file" ' \[0\]' ctr task exec --exec-id e1 --log-uri "file://$w/exec.log" c echo in
+    check "$e: what is in that file" 'in \[0\]' cat "$w/exec.log"
+    check "$e: exec detached" ' \[0\]' ctr task exec --exec-id d1 --detach c sh -c 'echo up >/w/d1; sleep 1000'
+    check "$e: it runs" ' \[0\]' within 5 grep -q up "$w/d1"
+    check "$e: a name that is taken" '*exists*\[1\]' ctr task exec --exec-id d1 c true
+    check "$e: processes with exec's" 'PID*d1*\[0\]' ctr task ps c
+    check "$e: delete of exec's while it runs" '*\[1\]' ctr task rm --exec-id d1 c
+    check "$e: signal to exec's" ' \[0\]' ctr task kill --exec-id d1 -s KILL c
+    check "$e: delete of exec's" ' \[137\]' ctr task rm --exec-id d1 c
+    check "$e: the container runs on" 'RUNNING \[0\]' state c
+    ctr task exec --exec-id d2 --detach c sleep 1000
+    check "$e: signal to all" ' \[0\]' ctr task kill --all -s KILL c
+    check "$e: all stop" ' \[0\]' within 5 is c STOPPED
+    check "$e: remove" '*137*\[0\]' ctr task rm c
+    ctr container rm c
+}
+
+two_at_once() {
+    "${run[@]}" --rm $image t1 sh -c 'sleep 0.2; echo one; exit 1' >"$w/t1" 2>&1 &
+    local first=$!
+    "${run[@]}" --rm $image t2 sh -c 'sleep 0.2; echo two; exit 2' >"$w/t2" 2>&1
+    echo "$(cat "$w/t2") $?"
+    wait $first
+    echo "$(cat "$w/t1") $?"
+}
+
+pod_cases() {
+    check "$e: two at once" $'two 0\none 0 \\[0\\]' two_at_once
+    local pod=(--annotation "io.containerd.runc.v2.group=pod-$$" --detach)
+    check "$e: the first of a pod" ' \[0\]' "${run[@]}" "${pod[@]}" $image p1 sleep 1000
+    check "$e: the second" ' \[0\]' "${run[@]}" "${pod[@]}" $image p2 sleep 1000
+    check "$e: one shim for both" '1  \[0\]' eval 'echo "$(shim_of p1 | wc -l) $(shim_of p2)"'
+    check "$e: the first goes" '*137*\[0\]' ctr task rm --force p1
+    check "$e: the second stays" 'RUNNING \[0\]' state p2
+    check "$e: exec in the second" 'in \[0\]' ctr task exec --exec-id e1 p2 echo in
+    check "$e: the second goes" '*137*\[0\]' ctr task rm --force p2
+    check "$e: their shim is gone" ' \[0\]' within 1 none shim_of p1
+    ctr container rm p1 p2
+}
+
+attached() {
+    ctr task attach k >"$w/attached" 2>&1 &
+    local client=$!
+    sleep 0.3
+    ctr task kill -s USR1 k
+    wait $client
+    echo "$(cat "$w/attached") $?"
+}
+
+client_cases() {
+    /usr/bin/ctr --address "$dir/c.sock" run --runtime "$type" $image k sh -c 'trap "echo usr1; exit 8" USR1; echo up; while :; do sleep 0.05; done' >"$w/k" 2>&1 &
+    local client=$!
+    check "$e: with a client" ' \[0\]' within 5 grep -q up "$w/k"
+    kill -9 $client
+    wait $client 2>/dev/null
+    check "$e: its client killed" 'RUNNING \[0\]' state k
+    check "$e: exec after that" 'in \[0\]' ctr task exec --exec-id e1 k echo in
+    check "$e: another client" 'usr1 0 \[0\]' attached
+    forget k
+    check "$e: it is gone" ' \[0\]' within 1 none shim_of k
+}
+
+# Topics of a container's events, in their order.
+topics() {
+    grep -F "\"container_id\":\"$1\"" "$w/events" | grep -o '/tasks/[a-z-]*' | paste -s -d ' '
+}
+
+event_cases() {
+    "${run[@]}" --detach $image v sleep 1000
+    ctr task exec --exec-id e1 v true
+    ctr task pause v
+    ctr task resume v
+    forget v
+    within 5 eval 'topics v | grep -q delete'
+    check "$e: events" '/tasks/create /tasks/start /tasks/exec-added /tasks/exec-started /tasks/exit /tasks/paused /tasks/resumed /tasks/exit /tasks/delete \[0\]' \
+        topics v
+    "${run[@]}" --rm $image v2 true
+    within 5 eval 'topics v2 | grep -q delete'
+    check "$e: events of a short one" '/tasks/create /tasks/start /tasks/exit /tasks/delete \[0\]' topics v2
+}
+
+# killed_daemon COMMAND...: containerd is killed, the command is done, and containerd starts anew.
+killed_daemon() {
+    kill -9 "$containerd"
+    wait "$containerd" 2>/dev/null
+    "$@"
+    start_containerd
+}
+
+# The container's own process ends, and its shim has reaped it.
+ends_meanwhile() {
+    kill -9 "$1"
+    within 5 eval '! kill -0 '"$1"' 2>/dev/null'
+}
+
+pid_of() {
+    ctr task ls | awk -v id="$1" '$1 == id { print $2 }'
+}
+
+restart_cases() {
+    local id
+    for id in r1 r2 r3 r4; do
+        "${run[@]}" --detach --log-uri "file://$w/$id.log" $image $id sleep 1000
+    done
+    ctr task pause r3
+    killed_daemon ends_meanwhile "$(pid_of r2)"
+    check "$e: containerd killed: one that runs" 'RUNNING \[0\]' state r1
+    check "$e: containerd killed: one that ended meanwhile" 'STOPPED \[0\]' state r2
+    check "$e: containerd killed: one that is paused" 'PAUSED \[0\]' state r3
+    check "$e: containerd killed: exec" 'in \[0\]' ctr task exec --exec-id e1 r1 echo in
+    check "$e: containerd killed: delete" '*137*\[0\]' ctr task rm r2
+    check "$e: containerd killed: resume" ' \[0\]' ctr task resume r3
+    check "$e: containerd killed: remove by force" '*137*\[0\]' ctr task rm --force r3
+    check "$e: containerd killed: its shims are gone" ' \[0\]' within 1 none eval 'shim_of r2; shim_of r3'
+    kill -9 "$(shim_of r1)"
+    check "$e: shim killed: the task is gone" ' \[0\]' within 5 is r1 absent
+    check "$e: shim killed: no process is left" ' \[0\]' within 1 none cgroup_processes r1
+    killed_daemon kill -9 "$(shim_of r4)"
+    check "$e: both killed: the task is gone" ' \[0\]' within 5 is r4 absent
+    check "$e: both killed: no process is left" ' \[0\]' within 1 none cgroup_processes r4
+    for id in r1 r2 r3 r4; do
+        check "$e: after that: forget $id" ' \[0\]' ctr container rm $id
+    done
+}
+
+cgroup_processes() {
+    cat /sys/fs/cgroup/*/"$CONTAINERD_NAMESPACE/$1/cgroup.procs" /sys/fs/cgroup/"$CONTAINERD_NAMESPACE/$1/cgroup.procs" 2>/dev/null
+}
+
+# Nobody reads a FIFO once a client that detached is gone: the container fills it, and waits. Its delete may wait for a reader,
+# though not for ever, and that takes its time in the background.
+unread_begins() {
+    "${run[@]}" --detach $image u sh -c 'sleep 0.5; head -c 1000000 /dev/zero; sleep 1000'
+    { sleep 1; SECONDS=0; ctr task rm --force u; echo "$?"; [ $SECONDS -lt 5 ] && echo soon; } >"$w/unread" 2>&1 &
+    unread=$!
+}
+
+unread_ends() {
+    wait $unread
+    check "$e: nobody reads the output" $'*137*\n0\nsoon \\[0\\]' cat "$w/unread"
+    check "$e: forget that" ' \[0\]' ctr container rm u
+}
+
+# What is left in the kernel and in directories of this namespace's containers, a line each. (ctr leaves the FIFOs of what
+# exec added and is detached, under any shim.)
+leftovers() {
+    shims | sed 's/^/shim /'
+    find /sys/fs/cgroup -mindepth 2 -path "*/$CONTAINERD_NAMESPACE/*" -type d
+    grep -F "$dir/cs" /proc/self/mountinfo
+    # The other one leaves those of shims that were killed.
+    [ "$kind" = runc ] || find /run/containerd/s -mindepth 1
+    find "$dir/cs/io.containerd.runtime.v2.task/$CONTAINERD_NAMESPACE" "$dir/cr/io.containerd.runtime.v2.task/$CONTAINERD_NAMESPACE" \
+        "/run/containerd/hull/$CONTAINERD_NAMESPACE" "/run/containerd/runc/$CONTAINERD_NAMESPACE" -mindepth 1 2>/dev/null
+    true
+}
+
+nothing_left_cases() {
+    within 2 none leftovers
+    check "$e: nothing is left" ' \[0\]' leftovers
+    rmdir /sys/fs/cgroup/*/"$CONTAINERD_NAMESPACE" /sys/fs/cgroup/"$CONTAINERD_NAMESPACE" 2>/dev/null
+}
