@@ -7,6 +7,7 @@ pub mod wasm;
 use std::fmt;
 
 use hull_spec::Spec;
+use hull_spec::annotations::Pod;
 
 /// What executes inside the jail.
 pub trait Guest: Sync {
@@ -20,6 +21,10 @@ pub trait Guest: Sync {
     /// file system; with one, the engine, which is given a boot message and what the module that `process.args` begins
     /// with was turned into.
     fn engine(&self) -> Option<&'static str>;
+
+    /// Whether it runs a pod's own container too, which does nothing but hold the pod's namespaces. Otherwise that one is
+    /// a process.
+    fn holds_pods(&self) -> bool;
 
     /// Looks at a checked config.json for what the guest can't honour.
     ///
@@ -92,6 +97,10 @@ impl Guest for Process {
         None
     }
 
+    fn holds_pods(&self) -> bool {
+        true
+    }
+
     fn check(&self, _spec: &Spec) -> Result<(), Refusal> {
         Ok(())
     }
@@ -127,6 +136,16 @@ pub fn find(name: &str) -> Result<&'static dyn Guest, Refusal> {
     let have: Vec<_> = built().map(|g| g.name()).collect();
     let problem = if KNOWN.contains(&name) { "is not installed" } else { "is unknown" };
     Err(Refusal(format!("isolation \"{name}\" {problem}; there are: {}", have.join(", "))))
+}
+
+/// The guest of that name, or the one that holds pods for it where the container is a pod's own.
+///
+/// # Errors
+/// As [`find`].
+pub fn find_for(name: &str, spec: &Spec) -> Result<&'static dyn Guest, Refusal> {
+    let guest = find(name)?;
+    let holds = guest.holds_pods() || spec.known_annotations().pod() != Some(Pod::Sandbox);
+    Ok(if holds { guest } else { &Process })
 }
 
 /// The name of the isolation that a container asks for: the option, then annotations, hull's own first. `is_module` says
@@ -168,6 +187,13 @@ mod tests {
         assert_eq!(choose(None, &spec(&[]), || true), "process");
         let smart = spec(&[("module.wasm.image/variant", "compat-smart")]);
         assert_eq!((choose(None, &smart, || true), choose(None, &smart, || false)), ("wasm", "process"));
+    }
+
+    #[test]
+    fn a_pods_own_container_is_a_process_where_the_guest_holds_none() {
+        let name = |kind| find_for("wasm", &spec(&[("io.kubernetes.cri.container-type", kind)])).map(|g| g.name());
+        assert_eq!((name("sandbox"), name("container")), (Ok("process"), Ok("wasm")));
+        assert!(find_for("x", &spec(&[("io.kubernetes.cri.container-type", "sandbox")])).is_err());
     }
 
     #[test]

@@ -95,6 +95,10 @@ impl Guest for Wasm {
         Some("hull-wasmc")
     }
 
+    fn holds_pods(&self) -> bool {
+        false
+    }
+
     /// A module must never see a procfs (docs/wasm.md): so none may come from elsewhere while it runs.
     fn check(&self, spec: &Spec) -> Result<(), Refusal> {
         let refuse = |field: &str, problem: &str| Err(Refusal(format!("{field}: {problem} with isolation wasm")));

@@ -163,8 +163,8 @@ impl Runtime {
         }
         let root = spec.root.as_ref().map(|r| path.join(&r.path)).unwrap_or_default();
         let is_module = || spec.process.as_ref().is_some_and(|p| hull_jail::program::is_module(&root, p));
-        let isolation = hull_guest::choose(bundle.isolation.as_deref(), &spec, is_module).to_owned();
-        let guest = hull_guest::find(&isolation).map_err(|e| Error::new(e.to_string()))?;
+        let wanted = hull_guest::choose(bundle.isolation.as_deref(), &spec, is_module);
+        let guest = hull_guest::find_for(wanted, &spec).map_err(|e| Error::new(e.to_string()))?;
         let process = spec.process.as_ref().ok_or_else(|| Error::new("process: must be given to create a container"))?;
         check_console(process, bundle, gate)?;
         let linux = spec.linux();
@@ -190,7 +190,7 @@ impl Runtime {
             rootfs: rootfs.clone(),
             created: hull_spec::state::now(),
             owner: rustix::process::geteuid().as_raw(),
-            isolation,
+            isolation: guest.name().to_owned(),
             no_new_keyring: bundle.no_new_keyring,
             namespaces: linux.namespaces.iter().map(|n| flag_of(n.kind)).fold(0, |a, b| a | b),
             in_userns: linux.namespace(NamespaceKind::User).is_some(),
