@@ -5,6 +5,7 @@
 mod bundle;
 mod measure;
 mod report;
+mod shim;
 mod wasm;
 
 use std::path::{Path, PathBuf};
@@ -16,7 +17,8 @@ usage: hull-bench [--runs N] [--case CASE]... [--host-cgroups] [NAME=PATH]...
 
 Compares runtimes (by default hull of this tree, and crun, runc and youki where they are on PATH) and, for `run`,
 the kernel's floor. CASE is run, lifecycle or exec (those three if none is named), or wasm-run, wasm-throughput or
-wasm-memory, in which hull, runtimes named *-wasm and wasmtime=PATH (its command) take part. Needs root, a static busybox and gcc. Runs in a mount namespace with a pure cgroup v2 tree;
+wasm-memory, in which hull, runtimes named *-wasm and wasmtime=PATH (its command) take part, or shim: hull's shim, and
+containerd's (containerd-shim-runc-v2 in /usr/bin) with each runtime. Needs root, a static busybox and gcc. Runs in a mount namespace with a pure cgroup v2 tree;
 --host-cgroups keeps the host's.";
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -101,6 +103,10 @@ fn bench(w: &Wishes, scratch: &Path) -> Result {
             }
             "wasm-memory" => {
                 print!("{}", wasm()?.memory()?);
+                continue;
+            }
+            "shim" => {
+                print!("{}", shim::shims(&w.runtimes, w.runs, scratch)?);
                 continue;
             }
             "run" => measure::run(&runtimes, Some(&floor), w.runs, scratch)?,
