@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 use tokio::io::unix::AsyncFd;
 use tokio::task::JoinHandle;
@@ -247,12 +248,20 @@ async fn spliced(from: &Fd, to: &Fd) -> io::Result<()> {
         match splice(from, None, to, None, PIECE, SpliceFlags::NONBLOCK | SpliceFlags::MOVE) {
             Ok(0) => return Ok(()),
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            // Either of them may be why.
-            Err(rustix::io::Errno::AGAIN) if rustix::io::ioctl_fionread(from)? == 0 => readable.clear_ready(),
-            Err(rustix::io::Errno::AGAIN) => writable.clear_ready(),
+            // Either of them may be why, and no more by now: neither may be waited for that is ready, since no event of it
+            // would come.
+            Err(rustix::io::Errno::AGAIN) if !is_ready(to, PollFlags::OUT)? => writable.clear_ready(),
+            Err(rustix::io::Errno::AGAIN) if !is_ready(from, PollFlags::IN)? => readable.clear_ready(),
+            Err(rustix::io::Errno::AGAIN) => {}
             Err(e) => return Err(e.into()),
         }
     }
+}
+
+/// Whether a descriptor is ready at this moment, or has come to its end.
+fn is_ready(fd: &Fd, what: PollFlags) -> rustix::io::Result<bool> {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    Ok(poll(&mut [PollFd::new(fd, what)], Some(&now))? > 0)
 }
 
 /// The like for terminals, which can't be spliced.
@@ -283,5 +292,35 @@ async fn read(from: &Fd, buffer: &mut [u8]) -> io::Result<usize> {
             Ok(done) => return done,
             Err(_would_block) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read as _, Write as _};
+
+    #[test]
+    fn what_is_spliced_never_stands_still() {
+        // So many that some come at just the wrong moment.
+        const PIECES: usize = 300_000;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let ((from, write), (read, to)) = (pipe_with(PipeFlags::CLOEXEC).unwrap(), pipe_with(PipeFlags::CLOEXEC).unwrap());
+        let writer = std::thread::spawn(move || {
+            let mut write = File::from(write);
+            (0..PIECES).for_each(|n| write.write_all(&[n as u8]).unwrap());
+        });
+        let reader = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            File::from(read).read_to_end(&mut all).unwrap();
+            all
+        });
+        runtime.block_on(async {
+            let (from, to) = (asynchronous(from).unwrap(), asynchronous(to).unwrap());
+            tokio::time::timeout(Duration::from_secs(60), spliced(&from, &to)).await.expect("it stands still").unwrap();
+        });
+        writer.join().unwrap();
+        let all = reader.join().unwrap();
+        assert!(all.len() == PIECES && all.iter().enumerate().all(|(n, byte)| *byte == n as u8));
     }
 }
