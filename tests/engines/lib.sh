@@ -37,6 +37,11 @@ within() {
     done
 }
 
+# none COMMAND...: it has no output.
+none() {
+    ! "$@" | grep -q .
+}
+
 skip() {
     skipped=$((skipped + 1)) && echo "skip   $1: $2"
 }

@@ -55,10 +55,6 @@ shim_of() {
     pgrep -f -- "^[^ ]*containerd-shim-[a-z0-9-]* -namespace $CONTAINERD_NAMESPACE .*-id $1 "
 }
 
-none() {
-    ! "$@" | grep -q .
-}
-
 # ours REASON check...: a case that only hull's shim passes.
 ours() {
     if [ "$kind" = hull ]; then "${@:2}"; else skip "${3:-}" "$1"; fi
@@ -171,6 +167,7 @@ task_cases() {
     check "$e: detached" ' \[0\]' "${run[@]}" --detach --memory-limit 67108864 --log-uri "file://$w/b.log" $image b \
         sh -c 'trap "echo usr1" USR1; trap "echo usr2; exit 9" USR2; trap "echo term" TERM; echo up; while :; do sleep 0.05; done'
     check "$e: runs" 'RUNNING \[0\]' state b
+    check "$e: its shim" "*/containerd-shim-$kind-v[12] \\[0\\]" eval 'readlink "/proc/$(shim_of b)/exe"'
     check "$e: its first process" '[1-9]* \[0\]' eval "ctr task ls | awk '\$1 == \"b\" { print \$2 }'"
     check "$e: it is up" ' \[0\]' within 5 grep -q up "$w/b.log"
     check "$e: processes" 'PID*[0-9]*\[0\]' ctr task ps b
