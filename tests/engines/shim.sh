@@ -116,6 +116,11 @@ typed_large() {
     { head -c 1000000 /dev/zero; sleep 0.5; } | "${run[@]}" --rm $image a sh -c 'head -c 1000000 | wc -c'
 }
 
+# unread_input BYTES: of which the container takes none.
+unread_input() {
+    head -c "$1" /dev/zero | "${run[@]}" --rm $image a sh -c 'sleep 0.2; exit 6'
+}
+
 # A logger keeps what it reads. Descriptor 5 says that it is ready: its children may not have it.
 loggers() {
     cat >"$w/logger" <<'LOGGER'
@@ -156,6 +161,7 @@ stream_cases() {
     check "$e: much input" '1000000 \[0\]' typed_large
     check "$e: into a file" ' \[0\]' logged "file://$w/sub/file.log"
     ours "one of two streams is missing at times" check "$e: what is in the file" $'err\nout \\[0\\]' sort "$w/sub/file.log"
+    check "$e: input that it doesn't read" ' \[6\]' unread_input 1000000
     loggers
     check "$e: to a program" "a dir $w *out err \\[0\\]" logged_by_program
     ours "it ends the program with a signal" check "$e: that program's own end" ' \[0\]' within 5 grep -q end "$w/about"
@@ -218,6 +224,35 @@ large_of_exec() {
     echo "$? $(stat -c %s "$w/out") $(stat -c %s "$w/err")"
 }
 
+# What it started still has the streams when it ends itself.
+exec_leaves_child() {
+    local began=$SECONDS
+    ctr task exec --exec-id left c sh -c 'sleep 1000 & echo out; exit 4'
+    echo "$? $((SECONDS - began < 8))"
+}
+
+# 24 of them, 4 at a time: each one's end is heard of.
+many_execs() {
+    local worker i jobs=()
+    for worker in 0 1 2 3; do
+        for i in 1 2 3 4 5 6; do
+            ctr task exec --exec-id "m$worker$i" c true || echo "m$worker$i: $?"
+        done &
+        jobs+=($!)
+    done
+    wait "${jobs[@]}"
+}
+
+# exec's client, while the container is killed.
+exec_at_end() {
+    ctr task exec --exec-id last c sh -c 'echo up >/w/last; sleep 1000' &
+    local client=$!
+    within 5 grep -q up "$w/last"
+    ctr task kill -s KILL c
+    wait $client
+    echo "$?"
+}
+
 exec_cases() {
     "${run[@]}" --detach --mount "type=bind,src=$w,dst=/w,options=rbind:rw" $image c sleep 1000
     check "$e: exec" 'in \[5\]' ctr task exec --exec-id e1 c sh -c 'echo in; exit 5'
@@ -240,10 +275,19 @@ exec_cases() {
     check "$e: signal to exec's" ' \[0\]' ctr task kill --exec-id d1 -s KILL c
     check "$e: delete of exec's" ' \[137\]' ctr task rm --exec-id d1 c
     check "$e: the container runs on" 'RUNNING \[0\]' state c
+    check "$e: exec that leaves a child" $'out\n4 1 \\[0\\]' exec_leaves_child
+    check "$e: many execs" ' \[0\]' many_execs
+    check "$e: exec at the container's end" '137 \[0\]' exec_at_end
+    check "$e: it stops as well" ' \[0\]' within 5 is c STOPPED
+    check "$e: remove" '*137*\[0\]' ctr task rm c
+    check "$e: detached again" ' \[0\]' ctr task start --detach c
     ctr task exec --exec-id d2 --detach c sleep 1000
     check "$e: signal to all" ' \[0\]' ctr task kill --all -s KILL c
     check "$e: all stop" ' \[0\]' within 5 is c STOPPED
-    check "$e: remove" '*137*\[0\]' ctr task rm c
+    forget c
+    "${run[@]}" --detach $image c sleep 1000
+    ctr task pause c
+    check "$e: remove one that is paused" '*137*\[0\]' ctr task rm --force c
     ctr container rm c
 }
 
