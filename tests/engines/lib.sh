@@ -67,7 +67,7 @@ layout() {
     add() { local d; d=$(sha256sum <"$1"); d=${d%% *}; mv "$1" "$blobs/$d"; echo "$d"; }
     size() { stat -c %s "$blobs/$1"; }
     cp "$dir/image.tar" "$dir/layer" && layer=$(add "$dir/layer")
-    echo '{"architecture":"amd64","os":"linux","config":{"Env":["PATH=/bin"]},"rootfs":{"type":"layers","diff_ids":["sha256:'"$layer"'"]}}' \
+    echo '{"architecture":"amd64","os":"linux","config":{"Env":["PATH=/bin"],"Cmd":["sleep","1000000"]},"rootfs":{"type":"layers","diff_ids":["sha256:'"$layer"'"]}}' \
         >"$dir/c" && config=$(add "$dir/c")
     local type=application/vnd.oci.image
     echo '{"schemaVersion":2,"mediaType":"'$type'.manifest.v1+json",
