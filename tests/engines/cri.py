@@ -208,13 +208,22 @@ class Cases:
         shims, pod = self.shims(), self.pod
         self.end()
         for _ in range(40):
-            left = [pid for pid in shims if os.path.exists(f"/proc/{pid}")]
+            # One that has ended has no command line, though nobody may have reaped it yet.
+            left = [pid for pid in shims if self.is_running(pid)]
             if not left:
                 break
             time.sleep(0.05)
         self.check("no shim outlives its pod", [], left)
         with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
             self.check("no mount is left", [], [line for line in mounts if pod in line])
+
+    @staticmethod
+    def is_running(pid):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                return file.read() != b""
+        except (FileNotFoundError, ProcessLookupError):
+            return False
 
     def problem(self, container, *command, timeout=10):
         try:
