@@ -250,7 +250,10 @@ class Cases:
         self.check("both streams are in the log", ["stderr F err", "stdout F out"], lines)
         self.engine("StopContainer", id=trap, timeout=10)
         self.check("TERM is heard", (3, "Error"), self.ended(trap))
-        deaf = self.container("deaf", ["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"])
+        deaf = self.container("deaf", ["sh", "-c", "trap '' TERM; touch /deaf; while :; do sleep 0.1; done"])
+        for _ in range(100):
+            if self.exec(deaf, "ls", "/deaf")[2] == 0:
+                break
         self.engine("StopContainer", id=deaf, timeout=1)
         self.check("one that is deaf to TERM is killed", (137, "Error"), self.ended(deaf))
         done = self.container("done", ["true"])

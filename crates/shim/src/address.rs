@@ -158,6 +158,15 @@ pub(crate) fn listen(path: &Path) -> Result<Place> {
 }
 
 impl Socket {
+    /// Says that this process is the one that serves: until then it is the one that called [`listen`].
+    ///
+    /// # Errors
+    /// Those of listen(2).
+    pub(crate) fn serve(&self) -> Result<()> {
+        // The kernel takes the credentials again (unix(7), SO_PEERCRED).
+        rustix::net::listen(&self.listener, BACKLOG).what(|| format!("cannot listen at \"{}\"", self.path.display()))
+    }
+
     /// Takes the name away, if it is still this socket's. To be called before the socket is closed: then who looks for
     /// this shim either reaches it or begins one anew, and never takes the name of a new one for a dead one's.
     ///
@@ -204,9 +213,10 @@ fn is_served(path: &Path, address: &SocketAddrUnix) -> Result<bool> {
     match rustix::net::connect(&socket, address) {
         Ok(()) => {
             // An engine would give it orders, and believe it.
-            let (peer, own) = (sockopt::socket_peercred(&socket).what(shown)?.uid, rustix::process::geteuid());
+            let credentials = sockopt::socket_peercred(&socket).what(shown)?;
+            let (peer, own) = (credentials.uid, rustix::process::geteuid());
             if peer == own {
-                return Ok(true);
+                return Ok(!is_ending(credentials.pid.as_raw_nonzero().get()));
             }
             Err(Error::new(format!(
                 "the socket \"{}\" is served by a process of user {}",
@@ -219,6 +229,19 @@ fn is_served(path: &Path, address: &SocketAddrUnix) -> Result<bool> {
         Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(false),
         Err(e) => Err(e).what(shown),
     }
+}
+
+/// Whether a process is being taken down, which closes one descriptor after the other: containerd may see it gone while its
+/// name still takes connections. One that is no more says nothing: whoever serves may not have said so yet.
+fn is_ending(pid: i32) -> bool {
+    /// PF_EXITING of the kernel's linux/sched.h, field 9 of proc_pid_stat(5).
+    const EXITING: u32 = 0x4;
+    let Ok(text) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    // The name before it may have anything in it.
+    let mut fields = text.rsplit(')').next().unwrap_or_default().split_whitespace();
+    let state = fields.next();
+    let flags = fields.nth(5).and_then(|flags| flags.parse::<u32>().ok()).unwrap_or(0);
+    matches!(state, Some("Z" | "X")) || flags & EXITING != 0
 }
 
 fn inode(path: &Path) -> std::io::Result<(u64, u64)> {
@@ -261,6 +284,19 @@ mod tests {
             Place::Ours(socket) => socket,
             Place::Served => panic!("{} is served", path.display()),
         }
+    }
+
+    #[test]
+    fn a_process_that_ends_is_told_from_one_that_runs() {
+        assert!(!is_ending(std::process::id() as i32));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        // Nobody reaps it before the end of this.
+        let state = || std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+        while !state().contains(") Z ") {
+            std::thread::yield_now();
+        }
+        assert!(is_ending(child.id() as i32));
+        child.wait().unwrap();
     }
 
     #[test]

@@ -112,6 +112,7 @@ fn enter(path: &Path) -> std::result::Result<(), hull_cgroup::Error> {
 /// Serves until containerd says that it is over.
 fn serve(call: &Call, options: options::Options, socket: Socket) -> Result<()> {
     let doing = || "cannot serve";
+    socket.serve()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().what(doing)?;
     runtime.block_on(async {
         let mut ended = signal(SignalKind::child()).what(doing)?;

@@ -46,12 +46,12 @@ pub(crate) async fn work<T: Serialize + DeserializeOwned>(
     let fail = |e: &dyn std::fmt::Display| format!("cannot make a process to do it: {e}");
     let (answer, told) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| fail(&e))?;
     let mut keep: Vec<_> = keep.iter().copied().chain([told.as_raw_fd()]).collect();
-    let at_work = children.at_work();
+    let (at_work, shim) = (children.at_work(), rustix::process::getpid());
     // SAFETY: the shim has one thread (main.rs).
     let child = match unsafe { clone::clone3(0, None) }.map_err(|e| fail(&e))? {
         Side::Parent(child) => child,
         Side::Child => {
-            let said = match begin(&stdio, &mut keep, told.as_raw_fd()).and_then(|()| job()) {
+            let said = match begin(&stdio, &mut keep, told.as_raw_fd(), shim).and_then(|()| job()) {
                 Ok(done) => serde_json::to_vec(&Ok::<T, String>(done)),
                 Err(e) => serde_json::to_vec(&Err::<(), String>(e.chars().take(LONGEST / 8).collect())),
             };
@@ -73,7 +73,7 @@ pub(crate) async fn work<T: Serialize + DeserializeOwned>(
 }
 
 /// In the copy: what is not its own is closed.
-fn begin(stdio: &Stdio, keep: &mut Vec<RawFd>, told: RawFd) -> Result<(), String> {
+fn begin(stdio: &Stdio, keep: &mut Vec<RawFd>, told: RawFd, shim: rustix::process::Pid) -> Result<(), String> {
     let fail = |e: &dyn std::fmt::Display| format!("cannot begin: {e}");
     let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").map_err(|e| fail(&e))?;
     for (number, fd) in stdio.0.iter().enumerate() {
@@ -85,5 +85,10 @@ fn begin(stdio: &Stdio, keep: &mut Vec<RawFd>, told: RawFd) -> Result<(), String
     // SAFETY: nothing of what they belong to is used in this process any more, nor dropped.
     unsafe { hull_sys::fs::close_all_but(3, keep) }.map_err(|e| fail(&e))?;
     hull_sys::signal::reset();
+    // Without the shim, nobody would know of what it makes; what it has made by then is found by its state.
+    hull_sys::prctl::set_parent_death_signal(libc::SIGKILL).map_err(|e| fail(&e))?;
+    if rustix::process::getppid() != Some(shim) {
+        return Err(fail(&"the shim is gone"));
+    }
     Ok(())
 }
