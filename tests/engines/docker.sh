@@ -2,31 +2,35 @@
 
 docker_cases() {
     command -v dockerd >/dev/null || { skip docker "not installed"; return; }
-    printf '{"runtimes": {"tested": {"path": "%s"}}, "bridge": "none", "iptables": false, "live-restore": true}' "$runtime" >"$dir/daemon.json"
     start_docker || { skip docker "its daemon does not start: $(tail -n 1 "$dir/dockerd.log")"; return; }
-    docker=(docker --host "unix://$dir/d.sock")
     check "docker: import" '*sha256:*\[0\]' "${docker[@]}" import "$dir/image.tar" bb
     select=(--runtime tested)
     cases docker "${docker[@]}"
     more_docker_cases docker containerd-shim-runc-v2
-    local shim
-    shim=$(dirname "$runtime")/containerd-shim-hull-v1
-    [ -x "$shim" ] || { skip "docker with hull's shim" "it is not built"; return; }
-    # This release knows no shim but containerd's own: hull's takes its name. (Others take io.containerd.hull.v1.)
-    ln -s "$shim" "$dir/db/containerd-shim-runc-v2"
-    docker_killed && start_docker
+    docker_killed
+    [ -x "$(dirname "$runtime")/containerd-shim-hull-v1" ] || { skip "docker with hull's shim" "it is not built"; return; }
+    docker_with_hulls_shim >/dev/null || { skip "docker with hull's shim" "its daemon does not start"; return; }
     cases "docker with hull's shim" "${docker[@]}"
     more_docker_cases "docker with hull's shim" containerd-shim-hull-v1
+    docker_killed
+}
+
+# This release knows no shim but containerd's own: hull's takes its name. (Others take io.containerd.hull.v1.)
+docker_with_hulls_shim() {
+    mkdir -p "$dir/db"
+    ln -sf "$(dirname "$runtime")/containerd-shim-hull-v1" "$dir/db/containerd-shim-runc-v2"
+    start_docker && "${docker[@]}" import "$dir/image.tar" bb
 }
 
 # Its containerd looks for shims on the path.
 start_docker() {
-    mkdir -p "$dir/db"
+    docker=(docker --host "unix://$dir/d.sock")
+    printf '{"runtimes": {"tested": {"path": "%s"}}, "bridge": "none", "iptables": false, "live-restore": true}' "$runtime" >"$dir/daemon.json"
     PATH=$dir/db:$PATH dockerd --config-file "$dir/daemon.json" --host "unix://$dir/d.sock" --data-root "$dir/d" \
         --exec-root "$dir/de" --pidfile "$dir/d.pid" >>"$dir/dockerd.log" 2>&1 &
     dockerd=$!
     daemons+=($dockerd)
-    within 30 docker --host "unix://$dir/d.sock" version
+    within 30 "${docker[@]}" version
 }
 
 # Its containerd goes with it; one that nobody reaps would be taken for one that runs.
@@ -38,10 +42,6 @@ docker_killed() {
 
 inspect() {
     "${docker[@]}" inspect --format "{{.State.$1}}" "$2"
-}
-
-says() {
-    [ "$("${@:2}")" = "$1" ]
 }
 
 # What its shims' processes are, a line each.

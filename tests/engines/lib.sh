@@ -37,6 +37,11 @@ within() {
     done
 }
 
+# says OUTPUT COMMAND...: that is its output.
+says() {
+    [ "$("${@:2}")" = "$1" ]
+}
+
 # none COMMAND...: it has no output.
 none() {
     ! "$@" | grep -q .

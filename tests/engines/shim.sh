@@ -231,9 +231,14 @@ exec_leaves_child() {
     echo "$? $((SECONDS - began < 8))"
 }
 
-# 24 of them, 4 at a time: each one's end is heard of.
+open_files() {
+    find "/proc/$(shim_of c)/fd" -mindepth 1 | wc -l
+}
+
+# 24 of them, 4 at a time: each one's end is heard of, and the shim has no more open than before.
 many_execs() {
-    local worker i jobs=()
+    local worker i jobs=() before
+    before=$(open_files)
     for worker in 0 1 2 3; do
         for i in 1 2 3 4 5 6; do
             ctr task exec --exec-id "m$worker$i" c true || echo "m$worker$i: $?"
@@ -241,6 +246,7 @@ many_execs() {
         jobs+=($!)
     done
     wait "${jobs[@]}"
+    within 2 says "$before" open_files || echo "$before open before, $(open_files) now"
 }
 
 # exec's client, while the container is killed.
@@ -300,8 +306,27 @@ two_at_once() {
     echo "$(cat "$w/t1") $?"
 }
 
+# A dozen begin at once, and end at once.
+dozen() {
+    local i jobs=()
+    for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
+        "${run[@]}" --detach $image "d$i" sleep 1000 &
+        jobs+=($!)
+    done
+    wait "${jobs[@]}"
+    ctr task ls | grep -c RUNNING
+    jobs=()
+    for i in 1 2 3 4 5 6 7 8 9 10 11 12; do
+        forget "d$i" &
+        jobs+=($!)
+    done
+    wait "${jobs[@]}"
+    ctr task ls -q
+}
+
 pod_cases() {
     check "$e: two at once" $'two 0\none 0 \\[0\\]' two_at_once
+    check "$e: a dozen at once" '12 \[0\]' dozen
     local pod=(--annotation "io.containerd.runc.v2.group=pod-$$" --detach)
     check "$e: the first of a pod" ' \[0\]' "${run[@]}" "${pod[@]}" $image p1 sleep 1000
     check "$e: the second" ' \[0\]' "${run[@]}" "${pod[@]}" $image p2 sleep 1000
@@ -423,7 +448,6 @@ leftovers() {
     shims | sed 's/^/shim /'
     find /sys/fs/cgroup -mindepth 2 -path "*/$CONTAINERD_NAMESPACE/*" -type d
     grep -F "$dir/cs" /proc/self/mountinfo
-    # The other one leaves those of shims that were killed.
     [ "$kind" = runc ] || find /run/containerd/s -mindepth 1
     find "$dir/cs/io.containerd.runtime.v2.task/$CONTAINERD_NAMESPACE" "$dir/cr/io.containerd.runtime.v2.task/$CONTAINERD_NAMESPACE" \
         "/run/containerd/hull/$CONTAINERD_NAMESPACE" "/run/containerd/runc/$CONTAINERD_NAMESPACE" -mindepth 1 2>/dev/null
@@ -433,5 +457,7 @@ leftovers() {
 nothing_left_cases() {
     within 2 none leftovers
     check "$e: nothing is left" ' \[0\]' leftovers
+    # The other shim leaves the sockets of those that were killed.
+    [ "$kind" = hull ] || find /run/containerd/s -mindepth 1 -delete
     rmdir /sys/fs/cgroup/*/"$CONTAINERD_NAMESPACE" /sys/fs/cgroup/"$CONTAINERD_NAMESPACE" 2>/dev/null
 }
