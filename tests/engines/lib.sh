@@ -13,18 +13,24 @@ clean_up() {
 check() {
     local name=$1 wanted=$2 got
     shift 2
+    # shellcheck disable=SC2053  # a pattern is meant
+    if said "$@"; [[ $got == $wanted ]]; then
+        passed=$((passed + 1)) && echo "ok     $name"
+    # Who loses output at times is asked twice, where that changes nothing.
+    elif [ -n "${twice:-}" ] && said "$@" && [[ $got == $wanted ]]; then
+        passed=$((passed + 1)) && echo "ok     $name"
+    else
+        failed=$((failed + 1)) && printf 'FAIL   %s: want %q, got %q\n' "$name" "$wanted" "$got"
+    fi
+}
+
+said() {
     if [ "$(type -t "$1")" != file ]; then
         got=$("$@" 2>&1 </dev/null)
     else
         got=$(timeout -s KILL 60 "$@" 2>&1 </dev/null)
     fi
     got="$got [$?]"
-    # shellcheck disable=SC2053  # a pattern is meant
-    if [[ $got == $wanted ]]; then
-        passed=$((passed + 1)) && echo "ok     $name"
-    else
-        failed=$((failed + 1)) && printf 'FAIL   %s: want %q, got %q\n' "$name" "$wanted" "$got"
-    fi
 }
 
 # within SECONDS COMMAND...: the command, again and again, until it succeeds.

@@ -77,6 +77,8 @@ forget() {
 }
 
 simple_cases() {
+    local twice=
+    [ "$kind" = hull ] || twice=1
     check "$e: output" 'hi \[0\]' "${run[@]}" --rm $image a echo hi
     check "$e: exit code" ' \[42\]' "${run[@]}" --rm $image a sh -c 'exit 42'
     check "$e: missing program" '*nonexistent*no such file or directory*\[1\]' "${run[@]}" --rm $image a /nonexistent

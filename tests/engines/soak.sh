@@ -32,7 +32,7 @@ by_ctr() {
 
 docker_soak() {
     command -v dockerd >/dev/null || { skip "soak: docker" "it is not installed"; return; }
-    docker_with_hulls_shim || { skip "soak: docker" "it does not start: $(tail -n 1 "$dir/dockerd.log")"; return; }
+    docker_with_hulls_shim >/dev/null || { skip "soak: docker" "it does not start: $(tail -n 1 "$dir/dockerd.log")"; return; }
     local w=$dir/dsoak parent=hull-soak-$$
     soak docker moby "$parent" by_docker
     check "soak: docker: no container is left" ' \[0\]' within 10 none "${docker[@]}" ps --all --quiet
