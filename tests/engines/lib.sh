@@ -110,10 +110,25 @@ cases() {
     check "$engine: a volume, read-only" 'bb touch: /v/x: Read-only file system \[1\]' \
         "${run[@]}" --volume "$dir/Dockerfile:/f:ro" --volume "$dir:/v:ro" bb sh -c 'sed -n "s/FROM //p" /f | tr "\n" " "; touch /v/x 2>&1'
     check "$engine: init" '*init*-- sh* \[0\]' "${run[@]}" --init bb sh -c 'tr "\0" " " </proc/1/cmdline'
+    check "$engine: directory, variable, entry point, groups" '/tmp b 0 7* \[0\]' \
+        "${run[@]}" --workdir /tmp --env A=b --entrypoint sh --group-add 7 bb -c 'echo "$(pwd) $A $(id -G)"'
+    check "$engine: a tmpfs and shared memory of a size" '1024 5120 \[0\]' "${run[@]}" --mount type=tmpfs,destination=/m,tmpfs-size=1048576 \
+        --shm-size 5m bb sh -c 'echo $(df -k /m /dev/shm | awk "NR > 1 { print \$2 }")'
+    check "$engine: a sysctl of its network" '1 \[0\]' "${run[@]}" --sysctl net.ipv4.ip_forward=1 bb cat /proc/sys/net/ipv4/ip_forward
+    check "$engine: one capability" '0000000002000000 \[0\]' "${run[@]}" --cap-drop all --cap-add SYS_TIME bb \
+        awk '/CapEff/ { print $2 }' /proc/self/status
+    check "$engine: without a filter" '0 \[0\]' "${run[@]}" --security-opt seccomp=unconfined bb awk '/Seccomp:/ { print $2 }' /proc/self/status
+    check "$engine: one CPU" '0 \[0\]' "${run[@]}" --cpuset-cpus 0 bb awk '/Cpus_allowed_list/ { print $2 }' /proc/self/status
+    check "$engine: CPU time, processes" '*50000 20 \[0\]' "${run[@]}" --cpus 0.5 --pids-limit 20 bb \
+        sh -c 'cd /sys/fs/cgroup; echo $(cut -d " " -f 1 cpu/cpu.cfs_quota_us cpu.max 2>/dev/null; cat pids/pids.max pids.max 2>/dev/null)'
+    check "$engine: a private bind of a directory" 'made \[0\]' \
+        "${run[@]}" --mount "type=bind,source=$dir/image/tmp,destination=/b,bind-propagation=rprivate" bb sh -c 'echo made >/b/by && cat /b/by'
     check "$engine: a device" 'crw-rw-rw-* 1,* 3 * /dev/mine \[0\]' "${run[@]}" --device /dev/null:/dev/mine bb ls -l /dev/mine
     check "$engine: detached" '* \[0\]' "$@" run --detach "${select[@]}" --network none --name c1 --memory 64m --pids-limit 40 \
         bb sh -c 'trap "exit 9" TERM; echo up; while :; do sleep 0.1; done'
     check "$engine: exec" 'in \[5\]' "$@" exec c1 sh -c 'echo in; exit 5'
+    check "$engine: exec as another, elsewhere" '1000 /tmp b \[0\]' "$@" exec --user 1000 --workdir /tmp --env A=b c1 \
+        sh -c 'echo "$(id -u) $(pwd) $A"'
     check "$engine: exec of a missing program" '*nonexistent*\[12[67]\]' "$@" exec c1 nonexistent
     check "$engine: top" '*sleep*\[0\]' "$@" top c1
     check "$engine: stats" '*c1*\[0\]' "$@" stats --no-stream c1
