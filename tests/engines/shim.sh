@@ -421,9 +421,22 @@ restart_cases() {
     killed_daemon kill -9 "$(shim_of r4)"
     check "$e: both killed: the task is gone" ' \[0\]' within 5 is r4 absent
     check "$e: both killed: no process is left" ' \[0\]' within 1 none cgroup_processes r4
+    check "$e: shim of a pod killed" ' \[0\]' pods_shim_killed
     for id in r1 r2 r3 r4; do
         check "$e: after that: forget $id" ' \[0\]' ctr container rm $id
     done
+}
+
+# One that exec added has no parent left, and the container's first can't end before it.
+pods_shim_killed() {
+    local pod=(--annotation "io.containerd.runc.v2.group=killed-$$" --detach)
+    "${run[@]}" "${pod[@]}" $image q1 sleep 1000
+    "${run[@]}" "${pod[@]}" $image q2 sleep 1000
+    ctr task exec --exec-id d1 --detach q2 sleep 1000
+    kill -9 "$(shim_of q1)"
+    within 5 none ctr task ls -q || echo "there are tasks"
+    within 2 none eval 'cgroup_processes q1; cgroup_processes q2' || echo "there are processes"
+    ctr container rm q1 q2
 }
 
 cgroup_processes() {
