@@ -23,7 +23,7 @@ shim_cases() {
 cases_of_type() {
     local kind=$1 type=$2
     local e="shim $kind"
-    export CONTAINERD_NAMESPACE=$kind-$$
+    export CONTAINERD_NAMESPACE=$kind-${dir##*.}
     local run=(ctr run --runtime "$type")
     mkdir -p "$dir/$kind" && chmod 777 "$dir/$kind"
     local w=$dir/$kind
@@ -329,7 +329,7 @@ dozen() {
 pod_cases() {
     check "$e: two at once" $'two 0\none 0 \\[0\\]' two_at_once
     check "$e: a dozen at once" '12 \[0\]' dozen
-    local pod=(--annotation "io.containerd.runc.v2.group=pod-$$" --detach)
+    local pod=(--annotation "io.containerd.runc.v2.group=pod-$CONTAINERD_NAMESPACE" --detach)
     check "$e: the first of a pod" ' \[0\]' "${run[@]}" "${pod[@]}" $image p1 sleep 1000
     check "$e: the second" ' \[0\]' "${run[@]}" "${pod[@]}" $image p2 sleep 1000
     check "$e: one shim for both" '1  \[0\]' eval 'echo "$(shim_of p1 | wc -l) $(shim_of p2)"'
@@ -429,7 +429,7 @@ restart_cases() {
 
 # One that exec added has no parent left, and the container's first can't end before it.
 pods_shim_killed() {
-    local pod=(--annotation "io.containerd.runc.v2.group=killed-$$" --detach)
+    local pod=(--annotation "io.containerd.runc.v2.group=killed-$CONTAINERD_NAMESPACE" --detach)
     "${run[@]}" "${pod[@]}" $image q1 sleep 1000
     "${run[@]}" "${pod[@]}" $image q2 sleep 1000
     ctr task exec --exec-id d1 --detach q2 sleep 1000

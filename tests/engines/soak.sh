@@ -13,7 +13,7 @@ soak_cases() {
 containerd_soak() {
     command -v containerd >/dev/null || { skip "soak: containerd" "it is not installed"; return; }
     [ -n "${containerd:-}" ] || start_containerd || { skip "soak: containerd" "it does not start: $(tail -n 1 "$dir/containerd.log")"; return; }
-    export image=docker.io/library/bb:latest CONTAINERD_NAMESPACE=soak-$$
+    export image=docker.io/library/bb:latest CONTAINERD_NAMESPACE=soak-${dir##*.}
     local kind=hull w=$dir/soak
     ctr images import "$dir/layout.tar" >/dev/null
     soak containerd "$CONTAINERD_NAMESPACE" "$CONTAINERD_NAMESPACE" by_ctr
@@ -33,7 +33,7 @@ by_ctr() {
 docker_soak() {
     command -v dockerd >/dev/null || { skip "soak: docker" "it is not installed"; return; }
     docker_with_hulls_shim >/dev/null || { skip "soak: docker" "it does not start: $(tail -n 1 "$dir/dockerd.log")"; return; }
-    local w=$dir/dsoak parent=hull-soak-$$
+    local w=$dir/dsoak parent=hull-soak-${dir##*.}
     soak docker moby "$parent" by_docker
     check "soak: docker: no container is left" ' \[0\]' within 10 none "${docker[@]}" ps --all --quiet
     within 5 none docker_leftovers
