@@ -261,6 +261,21 @@ exec_at_end() {
     echo "$?"
 }
 
+# The start of one that waits for its logger holds up no other, and that logger doesn't stay.
+exec_beside_one_that_hangs() {
+    printf '#!/bin/sh\nexec sleep 4321.5\n' >"$w/hangs" && chmod +x "$w/hangs"
+    ctr task exec --detach --exec-id h1 --log-uri "binary://$w/hangs" c true >"$w/h1" 2>&1 &
+    local client=$!
+    within 5 pgrep -f '^sleep 4321.5' >/dev/null
+    SECONDS=0
+    ctr task exec --exec-id h2 c echo beside
+    ctr task pause c && ctr task resume c
+    [ $SECONDS -lt 5 ] && echo soon
+    wait $client
+    echo "$?"
+    pgrep -f '^sleep 4321.5'
+}
+
 exec_cases() {
     "${run[@]}" --detach --mount "type=bind,src=$w,dst=/w,options=rbind:rw" $image c sleep 1000
     check "$e: exec" 'in \[5\]' ctr task exec --exec-id e1 c sh -c 'echo in; exit 5'
@@ -275,6 +290,7 @@ exec_cases() {
     check "$e: several at once" '1 1,2 2,3 3,4 4,5 5,6 6 \[0\]' parallel_execs
     check "$e: exec into a file" ' \[0\]' ctr task exec --exec-id e1 --log-uri "file://$w/exec.log" c echo in
     check "$e: what is in that file" 'in \[0\]' cat "$w/exec.log"
+    ours "it waits, for ever" check "$e: exec beside one that hangs" $'beside\nsoon\n1 \\[1\\]' exec_beside_one_that_hangs
     check "$e: exec detached" ' \[0\]' ctr task exec --exec-id d1 --detach c sh -c 'echo up >/w/d1; sleep 1000'
     check "$e: it runs" ' \[0\]' within 5 grep -q up "$w/d1"
     check "$e: a name that is taken" '*exists*\[1\]' ctr task exec --exec-id d1 c true

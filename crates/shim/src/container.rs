@@ -1,7 +1,7 @@
 //! A container and its processes, as the shim knows them: stage, streams, end.
 //!
 //! Owns the order of what containerd is told: a process's end comes after its start, whichever came first here. What has
-//! to be done to a container is done by workers, one after the other.
+//! to be done to a process is done by workers, one after the other.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -35,6 +35,9 @@ pub(crate) struct Process {
     pub(crate) spec: Vec<u8>,
     state: Mutex<State>,
     exit: watch::Sender<Option<Exit>>,
+    /// Held while something is done to it; the first one's, while something is done to the container. One that hangs, as
+    /// the container's own processes can bring an added one to, holds up nobody but itself.
+    pub(crate) turn: tokio::sync::Mutex<()>,
 }
 
 pub(crate) struct State {
@@ -46,7 +49,7 @@ pub(crate) struct State {
 impl Process {
     pub(crate) fn new(id: &str, names: Names, spec: Vec<u8>) -> Process {
         let state = State { pid: 0, stage: Stage::Created, streams: Streams::default() };
-        Process { id: id.to_owned(), names, spec, state: Mutex::new(state), exit: watch::Sender::new(None) }
+        Process { id: id.to_owned(), names, spec, state: Mutex::new(state), exit: watch::Sender::new(None), turn: tokio::sync::Mutex::new(()) }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -118,8 +121,6 @@ pub(crate) struct Container {
     paused: Mutex<bool>,
     /// For as long as it has a first process.
     pub(crate) oom: Mutex<Option<Watched>>,
-    /// Held while something is done to it.
-    pub(crate) turn: tokio::sync::Mutex<()>,
 }
 
 impl Container {
@@ -134,7 +135,6 @@ impl Container {
             added: Mutex::default(),
             paused: Mutex::new(false),
             oom: Mutex::new(None),
-            turn: tokio::sync::Mutex::new(()),
         }
     }
 

@@ -60,8 +60,8 @@ impl Binary {
         let mut command = Command::new(&self.path);
         command.args(&self.args).env("CONTAINER_ID", context.id).env("CONTAINER_NAMESPACE", context.namespace);
         // SAFETY: the shim has one thread (main.rs).
-        match unsafe { clone::clone3(0, None) }.map_err(|e| fail(&e))? {
-            Side::Parent(_) => {}
+        let program = match unsafe { clone::clone3(0, None) }.map_err(|e| fail(&e))? {
+            Side::Parent(program) => program,
             Side::Child => {
                 hull_sys::signal::reset();
                 // Above the numbers that it is to have, lest one be overwritten by another.
@@ -75,10 +75,11 @@ impl Binary {
                 let _ = said.map(|said| rustix::io::write(&said, e.to_string().as_bytes()));
                 clone::exit_now(1);
             }
-        }
+        };
         drop((out, err, to_ready, to_failed));
         let ready = asynchronous(ready).map_err(|e| fail(&e))?;
         if tokio::time::timeout(PATIENCE, ready.readable()).await.is_err() {
+            let _ = hull_sys::pidfd::send_signal(program.pidfd.as_fd(), libc::SIGKILL);
             return Err(fail(&"it was not ready in time"));
         }
         let mut why = [0; 256];

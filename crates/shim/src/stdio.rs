@@ -103,13 +103,14 @@ impl Streams {
         Ok((streams, stdio))
     }
 
-    /// A socket for the terminal to be sent to, by a worker that keeps the descriptor: its path there.
+    /// A socket for the terminal to be sent to, by a worker that keeps the descriptor of the directory: its path there.
     ///
     /// # Errors
     /// Those of bind(2).
-    pub(crate) fn await_terminal(&mut self, dir: &OwnedFd, name: &str) -> io::Result<PathBuf> {
+    pub(crate) fn await_terminal(&mut self, dir: &OwnedFd) -> io::Result<PathBuf> {
         // By the directory's descriptor: its own path may be longer than a socket's may be.
-        let path = PathBuf::from(format!("/proc/self/fd/{}/{name}", dir.as_raw_fd()));
+        // That is no other's, too, for as long as it is open.
+        let path = PathBuf::from(format!("/proc/self/fd/{0}/tty{0}.sock", dir.as_raw_fd()));
         let _ = fs::remove_file(&path);
         self.terminal = Some(Terminal::Awaited(UnixListener::bind(&path)?));
         Ok(path)

@@ -151,9 +151,9 @@ impl Shim {
         let own_pids = spec.linux().namespace(hull_spec::NamespaceKind::Pid).is_some_and(|ns| ns.path.as_ref().is_none_or(|path| path.as_os_str().is_empty()));
         // For the action "delete", should this process be gone by then.
         fs::write(bundle.join(STATE_ROOT), root.as_os_str().as_encoded_bytes()).map_err(|e| failed(format!("cannot write to the bundle: {e}")))?;
-        let (mut streams, stdio) = self.streams(&req.id, &names, &options).await?;
-        let dir = open_dir(&bundle)?;
-        let console = names.terminal.then(|| streams.await_terminal(&dir, "tty.sock")).transpose().map_err(|e| failed(format!("cannot take a terminal: {e}")))?;
+        let (mut streams, stdio) = self.streams(&req.id, &names, &options).await.map_err(failed)?;
+        let dir = open_dir(&bundle).map_err(failed)?;
+        let console = names.terminal.then(|| streams.await_terminal(&dir)).transpose().map_err(|e| failed(format!("cannot take a terminal: {e}")))?;
         let mut wanted = Bundle::new(&bundle);
         wanted.console_socket.clone_from(&console);
         (wanted.no_pivot, wanted.no_new_keyring, wanted.isolation) = (options.no_pivot, options.no_new_keyring, options.isolation.clone());
@@ -202,17 +202,17 @@ impl Shim {
         Ok(CreateTaskResponse { pid: pid as u32, ..CreateTaskResponse::default() })
     }
 
-    async fn streams(&self, id: &str, names: &Names, options: &Options) -> Answer<(Streams, Stdio)> {
-        let (streams, stdio) = Streams::open(names, &logger::Context { id, namespace: &self.namespace }).await.map_err(failed)?;
+    async fn streams(&self, id: &str, names: &Names, options: &Options) -> Result<(Streams, Stdio), String> {
+        let (streams, stdio) = Streams::open(names, &logger::Context { id, namespace: &self.namespace }).await?;
         if (options.io_uid, options.io_gid) != (0, 0) {
-            stdio.give(options.io_uid, options.io_gid).map_err(|e| failed(format!("IoUid, IoGid: {e}")))?;
+            stdio.give(options.io_uid, options.io_gid).map_err(|e| format!("IoUid, IoGid: {e}"))?;
         }
         Ok((streams, stdio))
     }
 
     async fn begin(self: Arc<Shim>, req: StartRequest) -> Answer<StartResponse> {
         let (container, process) = self.process(&req.id, &req.exec_id)?;
-        let _turn = container.turn.lock().await;
+        let _turn = process.turn.lock().await;
         let stage = process.state().stage;
         if stage != Stage::Created || process.exit().is_some() {
             return Err(status(Code::FAILED_PRECONDITION, format!("process of container \"{}\" is not one that waits to be started", req.id)));
@@ -248,9 +248,9 @@ impl Shim {
     async fn begin_added(self: &Arc<Shim>, container: &Arc<Container>, process: &Arc<Process>) -> Result<(), String> {
         let mut wanted = hull_spec::Process::from_slice(&process.spec).map_err(text)?;
         wanted.terminal = process.names.terminal;
-        let (mut streams, stdio) = self.streams(&container.id, &process.names, &container.options).await.map_err(text)?;
-        let dir = open_dir(&container.bundle).map_err(text)?;
-        let console = process.names.terminal.then(|| streams.await_terminal(&dir, "exec.sock")).transpose().map_err(text)?;
+        let (mut streams, stdio) = self.streams(&container.id, &process.names, &container.options).await?;
+        let dir = open_dir(&container.bundle)?;
+        let console = process.names.terminal.then(|| streams.await_terminal(&dir)).transpose().map_err(text)?;
         let options = ExecOptions { detach: true, console_socket: console.clone(), ..ExecOptions::default() };
         let _kept = self.children.at_work();
         let job = |runtime: &Runtime| runtime.exec_detached(&container.id, &wanted, &options).map_err(text);
@@ -267,7 +267,11 @@ impl Shim {
 
     async fn remove(self: Arc<Shim>, req: DeleteRequest) -> Answer<DeleteResponse> {
         let (container, process) = self.process(&req.id, &req.exec_id)?;
-        let turn = container.turn.lock().await;
+        let _turn = process.turn.lock().await;
+        // Another may have done it meanwhile.
+        if !self.process(&req.id, &req.exec_id).is_ok_and(|(_, known)| Arc::ptr_eq(&known, &process)) {
+            return Err(status(Code::NOT_FOUND, format!("process \"{}\" of container \"{}\" was removed", req.exec_id, req.id)));
+        }
         let first = process.id.is_empty();
         if process.exit().is_none() && (process.state().stage != Stage::Created) {
             return Err(status(Code::FAILED_PRECONDITION, format!("container \"{}\": its process runs, and must be stopped first", req.id)));
@@ -291,7 +295,6 @@ impl Shim {
         let exit = if process.pid() == 0 { process.exit().unwrap_or_else(|| Exit::new(0)) } else { process.ended().await };
         drain(outputs).await;
         process.state().streams = Streams::default();
-        drop(turn);
         let answer = DeleteResponse { pid: process.pid(), exit_status: exit.code, exited_at: timestamp(exit.at), ..DeleteResponse::default() };
         if first {
             self.containers().remove(&req.id);
@@ -337,7 +340,7 @@ impl Shim {
 
     async fn freeze(self: Arc<Shim>, id: String, frozen: bool) -> Answer<Empty> {
         let container = self.container(&id)?;
-        let _turn = container.turn.lock().await;
+        let _turn = container.first.turn.lock().await;
         let done = self.do_by(&container.root, Stdio::default(), &[], |runtime| runtime.freeze(&container.id, frozen).map_err(text));
         done.await.map_err(failed)?;
         container.set_paused(frozen);
@@ -353,7 +356,7 @@ impl Shim {
         let container = self.container(&req.id)?;
         let resources: hull_spec::Resources = serde_json::from_slice(&req.resources.value)
             .map_err(|e| status(Code::INVALID_ARGUMENT, format!("resources: {e}")))?;
-        let _turn = container.turn.lock().await;
+        let _turn = container.first.turn.lock().await;
         let done = self.do_by(&container.root, Stdio::default(), &[], |runtime| runtime.update(&container.id, &resources).map_err(text));
         done.await.map(|()| Empty::default()).map_err(failed)
     }
@@ -367,9 +370,9 @@ fn state_root(options: &Options, namespace: &str) -> PathBuf {
 /// A file of the bundle that names the directory of hull's state.
 pub(crate) const STATE_ROOT: &str = "hull-root";
 
-fn open_dir(path: &Path) -> Answer<OwnedFd> {
+fn open_dir(path: &Path) -> Result<OwnedFd, String> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty()).map_err(|e| failed(format!("cannot open \"{}\": {e}", path.display())))
+    rustix::fs::open(path, flags, Mode::empty()).map_err(|e| format!("cannot open \"{}\": {e}", path.display()))
 }
 
 /// Containers below that directory, reports in the log.
