@@ -89,7 +89,7 @@ fn detach(call: &Call, options: &options::Options) -> Result<()> {
     // Whose parent ends becomes this one's child, containers above all.
     hull_sys::prctl::set_child_subreaper(true).what(doing)?;
     // Sooner than containerd, and later than containers, where the host has no memory left.
-    let score = fs::read_to_string(format!("/proc/{}/oom_score_adj", std::os::unix::process::parent_id())).unwrap_or_default();
+    let score = fs::read_to_string("/proc/self/oom_score_adj").unwrap_or_default();
     if let Ok(score) = score.trim().parse::<i32>() {
         let _ = fs::write("/proc/self/oom_score_adj", (score + 1).min(1000).to_string());
     }

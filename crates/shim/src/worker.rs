@@ -73,7 +73,7 @@ pub(crate) async fn work<T: Serialize + DeserializeOwned>(
 }
 
 /// In the copy: what is not its own is closed.
-fn begin(stdio: &Stdio, keep: &mut Vec<RawFd>, told: RawFd, shim: rustix::process::Pid) -> Result<(), String> {
+fn begin(stdio: &Stdio, keep: &mut [RawFd], told: RawFd, shim: rustix::process::Pid) -> Result<(), String> {
     let fail = |e: &dyn std::fmt::Display| format!("cannot begin: {e}");
     let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").map_err(|e| fail(&e))?;
     for (number, fd) in stdio.0.iter().enumerate() {
