@@ -77,6 +77,16 @@ impl Children {
         }
     }
 
+    /// Sends a signal to a child that was not reaped yet: its number is its own until then.
+    ///
+    /// # Errors
+    /// ESRCH or ECHILD where it was.
+    pub(crate) fn kill(&self, pid: i32, signal: i32) -> std::io::Result<()> {
+        let process = pidfd::open(pid)?;
+        pidfd::peek(process.as_fd())?;
+        pidfd::send_signal(process.as_fd(), signal)
+    }
+
     /// The end of a child, when it comes. Of one that is no child, and was none whose end is known, that is now.
     pub(crate) fn end_of(&self, pid: i32) -> oneshot::Receiver<Exit> {
         let (tell, told) = oneshot::channel();

@@ -42,12 +42,15 @@ pub(crate) struct Streams {
     open: Option<OwnedFd>,
     outputs: Vec<JoinHandle<()>>,
     terminal: Option<Terminal>,
+    /// Where it is to arrive.
+    listener: Option<UnixListener>,
 }
 
 /// A terminal: on its way first, then there.
 enum Terminal {
-    Awaited(UnixListener),
-    There(Arc<AsyncFd<OwnedFd>>),
+    /// What goes through it comes from and goes to these.
+    Expected { input: Option<Fd>, output: Option<Sink> },
+    There(Arc<Fd>),
 }
 
 pub(crate) type Fd = AsyncFd<OwnedFd>;
@@ -72,11 +75,18 @@ impl Streams {
     /// For names that can't be opened, with that name.
     pub(crate) async fn open(names: &Names, context: &logger::Context<'_>) -> Result<(Streams, Stdio), String> {
         let mut streams = Streams::default();
-        if names.terminal {
-            return Ok((streams, Stdio::default()));
-        }
         let mut stdio = Stdio::default();
         let fail = |e: io::Error| format!("cannot make a pipe: {e}");
+        if names.terminal {
+            let input = (!names.stdin.is_empty()).then(|| streams.source(&names.stdin)).transpose()?;
+            let output = match logger::Binary::named(&names.stdout) {
+                Some(logger) => Some(Sink::Pipe(asynchronous(logger?.begin(context).await?.0).map_err(fail)?)),
+                None if names.stdout.is_empty() => None,
+                None => Some(Sink::open(&names.stdout)?),
+            };
+            streams.terminal = Some(Terminal::Expected { input, output });
+            return Ok((streams, stdio));
+        }
         if !names.stdin.is_empty() {
             let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| fail(e.into()))?;
             let from = streams.source(&names.stdin)?;
@@ -112,42 +122,44 @@ impl Streams {
         // That is no other's, too, for as long as it is open.
         let path = PathBuf::from(format!("/proc/self/fd/{0}/tty{0}.sock", dir.as_raw_fd()));
         let _ = fs::remove_file(&path);
-        self.terminal = Some(Terminal::Awaited(UnixListener::bind(&path)?));
+        self.listener = Some(UnixListener::bind(&path)?);
         Ok(path)
     }
 
     /// Takes the terminal that a worker has sent, and begins to pass on what goes through it.
     ///
     /// # Errors
-    /// Where none came, and for names that can't be opened.
-    pub(crate) fn take_terminal(&mut self, path: &Path, names: &Names) -> Result<(), String> {
-        let Some(Terminal::Awaited(listener)) = self.terminal.take() else { return Ok(()) };
+    /// Where none came.
+    pub(crate) fn take_terminal(&mut self, path: &Path) -> Result<(), String> {
         let fail = |e: io::Error| format!("the process's terminal did not arrive: {e}");
         let _ = fs::remove_file(path);
+        let (Some(listener), Some(Terminal::Expected { input, output })) = (self.listener.take(), self.terminal.take()) else {
+            return Err(fail(io::ErrorKind::NotConnected.into()));
+        };
         listener.set_nonblocking(true).map_err(fail)?;
         let (socket, _) = listener.accept().map_err(fail)?;
         let mut name = [0; 256];
         let (_, fds) = hull_sys::socket::receive(socket.as_fd(), &mut name).map_err(fail)?;
         let master = fds.into_iter().next().ok_or_else(|| fail(io::ErrorKind::UnexpectedEof.into()))?;
         let master = Arc::new(asynchronous(master).map_err(fail)?);
-        if !names.stdin.is_empty() {
-            let (from, to) = (self.source(&names.stdin)?, Arc::clone(&master));
+        if let Some(from) = input {
+            let to = Arc::clone(&master);
             self.input = Some(tokio::spawn(async move { drop(copied(&from, &to).await) }));
         }
-        if !names.stdout.is_empty() {
-            let (from, to) = (Arc::clone(&master), Sink::open(&names.stdout)?);
+        if let Some(to) = output {
+            let from = Arc::clone(&master);
             self.outputs.push(tokio::spawn(async move { drop(to.take_by_copy(&from).await) }));
         }
         self.terminal = Some(Terminal::There(master));
         Ok(())
     }
 
-    /// Sets the terminal's size.
+    /// Sets the terminal's size, if there is one by now: engines ask for it of any process, and before its start.
     ///
     /// # Errors
-    /// ENOTTY where there is none.
+    /// Those of tcsetwinsize(3).
     pub(crate) fn resize(&self, columns: u16, rows: u16) -> io::Result<()> {
-        let Some(Terminal::There(master)) = &self.terminal else { return Err(io::Error::from_raw_os_error(libc::ENOTTY)) };
+        let Some(Terminal::There(master)) = &self.terminal else { return Ok(()) };
         let size = rustix::termios::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         Ok(rustix::termios::tcsetwinsize(master.get_ref(), size)?)
     }

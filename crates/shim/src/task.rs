@@ -1,6 +1,6 @@
 //! The Task service: containerd's calls, and what is done for each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
@@ -39,6 +39,18 @@ fn failed(text: impl ToString) -> ttrpc::Error {
     status(Code::UNKNOWN, text)
 }
 
+/// A container that is being made, until this is dropped.
+struct Making {
+    shim: Arc<Shim>,
+    id: String,
+}
+
+impl Drop for Making {
+    fn drop(&mut self) {
+        self.shim.making().remove(&self.id);
+    }
+}
+
 /// All that the shim has.
 pub(crate) struct Shim {
     pub(crate) namespace: String,
@@ -49,6 +61,8 @@ pub(crate) struct Shim {
     pub(crate) children: Children,
     pub(crate) events: Arc<Events>,
     containers: Mutex<HashMap<String, Arc<Container>>>,
+    /// Those that are being made.
+    making: Mutex<HashSet<String>>,
     /// Whether it is to end.
     pub(crate) over: watch::Sender<bool>,
 }
@@ -62,12 +76,32 @@ impl Shim {
             children: Children::default(),
             events: Arc::new(events),
             containers: Mutex::default(),
+            making: Mutex::default(),
             over: watch::Sender::new(false),
         }
     }
 
     fn containers(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Container>>> {
         self.containers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn making(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.making.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a name for a container that is to be made.
+    fn reserve(self: &Arc<Shim>, id: &str) -> Answer<Making> {
+        if *self.over.borrow() {
+            return Err(status(Code::UNAVAILABLE, "the shim ends"));
+        }
+        if self.containers().contains_key(id) || !self.making().insert(id.to_owned()) {
+            return Err(status(Code::ALREADY_EXISTS, format!("container \"{id}\" exists")));
+        }
+        Ok(Making { shim: Arc::clone(self), id: id.to_owned() })
+    }
+
+    fn is_idle(&self) -> bool {
+        self.containers().is_empty() && self.making().is_empty()
     }
 
     fn container(&self, id: &str) -> Answer<Arc<Container>> {
@@ -136,9 +170,7 @@ impl Shim {
         if !req.checkpoint.is_empty() {
             return Err(status(Code::UNIMPLEMENTED, "checkpoint: containers can't be restored yet"));
         }
-        if self.containers().contains_key(&req.id) {
-            return Err(status(Code::ALREADY_EXISTS, format!("container \"{}\" exists", req.id)));
-        }
+        let _making = self.reserve(&req.id)?;
         let options = match req.options.as_ref().filter(|o| !o.type_url.is_empty()) {
             given @ Some(_) => options::read(given).map_err(|e| status(Code::INVALID_ARGUMENT, e))?,
             None => self.options.clone(),
@@ -165,17 +197,25 @@ impl Shim {
         let kept = self.children.at_work();
         let keep = [dir.as_raw_fd()];
         let made = self.do_by(&root, stdio, &keep, |runtime| {
-            rootfs::make(&mounts, &rootfs)?;
-            let made = runtime.create(&req.id, &wanted).map(|state| state.pid).map_err(text);
+            let made = rootfs::make(&mounts, &rootfs).and_then(|()| runtime.create(&req.id, &wanted).map_err(text));
             if made.is_err() && !mounts.is_empty() {
                 rootfs::remove(&rootfs);
             }
-            made
+            made.map(|state| state.pid)
         });
         let pid = made.await.map_err(failed)?;
-        let container = Arc::new(Container::new(&req.id, bundle, root, !own_pids, options, Process::new("", names.clone(), Vec::new())));
-        if let Some(path) = &console {
-            streams.take_terminal(path, &names).map_err(failed)?;
+        let container = Arc::new(Container::new(&req.id, bundle, root, !own_pids, options, Process::new("", names, Vec::new())));
+        if let Some(path) = &console
+            && let Err(e) = streams.take_terminal(path)
+        {
+            self.do_by(&container.root, Stdio::default(), &[], |runtime| {
+                let done = runtime.delete(&req.id, true).map_err(text);
+                rootfs::remove(&rootfs);
+                done
+            })
+            .await
+            .map_err(failed)?;
+            return Err(failed(e));
         }
         let mut state = container.first.state();
         (state.pid, state.streams) = (pid as u32, streams);
@@ -255,13 +295,15 @@ impl Shim {
         let _kept = self.children.at_work();
         let job = |runtime: &Runtime| runtime.exec_detached(&container.id, &wanted, &options).map_err(text);
         let pid = self.do_by(&container.root, stdio, &[dir.as_raw_fd()], job).await?;
-        if let Some(path) = &console {
-            streams.take_terminal(path, &process.names)?;
-        }
-        let mut state = process.state();
-        (state.pid, state.streams) = (pid as u32, streams);
-        drop(state);
+        process.state().pid = pid as u32;
         self.watch(container, process, pid);
+        if let Some(path) = &console
+            && let Err(e) = streams.take_terminal(path)
+        {
+            let _ = self.children.kill(pid, libc::SIGKILL);
+            return Err(e);
+        }
+        process.state().streams = streams;
         Ok(())
     }
 
@@ -323,10 +365,8 @@ impl Shim {
             if pid == 0 {
                 return Err(status(Code::FAILED_PRECONDITION, "process not created"));
             }
-            // Its number is its own until it is reaped, and that is done by this thread.
-            let sent = hull_sys::pidfd::open(pid as i32).and_then(|fd| hull_sys::pidfd::send_signal(std::os::fd::AsFd::as_fd(&fd), signal));
-            return sent.map(|()| Empty::default()).map_err(|e| match e.raw_os_error() {
-                Some(libc::ESRCH) => status(Code::NOT_FOUND, "os: process already finished"),
+            return self.children.kill(pid as i32, signal).map(|()| Empty::default()).map_err(|e| match e.raw_os_error() {
+                Some(libc::ESRCH | libc::ECHILD) => status(Code::NOT_FOUND, "os: process already finished"),
                 _ => failed(format!("cannot send signal {signal}: {e}")),
             });
         }
@@ -506,10 +546,10 @@ impl Task for Service {
     }
 
     async fn shutdown(&self, _: &TtrpcContext, _: ShutdownRequest) -> Answer<Empty> {
-        // Others of the pod may still be there.
-        if self.0.containers().is_empty() {
+        // Others of the pod may still be there, or come meanwhile.
+        if self.0.is_idle() {
             self.0.events.all_told(Duration::from_secs(2)).await;
-            self.0.over.send_replace(true);
+            self.0.over.send_if_modified(|over| !*over && { *over = self.0.is_idle(); *over });
         }
         Ok(Empty::default())
     }
