@@ -151,8 +151,9 @@ fn delete(call: &Call) -> Result<Vec<u8>> {
         let runtime = runtime(Path::new(&root));
         if let Ok((state, _)) = runtime.status(&call.id) {
             answer.pid = state.pid as u32;
-            runtime.delete(&call.id, true)?;
         }
+        // One that is not there, or no more, is none to complain of.
+        runtime.delete(&call.id, true)?;
     }
     rootfs::remove(&bundle.join("rootfs"));
     // In the bundle is what the shim served at, whatever the group's name is by now.

@@ -18,7 +18,7 @@ use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 use tokio::io::unix::AsyncFd;
 use tokio::task::JoinHandle;
 
-use crate::logger;
+use crate::{log, logger};
 use crate::worker::Stdio;
 
 /// How much is moved at once.
@@ -212,22 +212,20 @@ enum Sink {
 impl Sink {
     fn open(name: &str) -> Result<Sink, String> {
         let fail = |e: io::Error| named(name, &e);
-        if let Some(path) = name.strip_prefix("file://") {
-            let path = Path::new(path);
-            if let Some(dir) = path.parent() {
-                fs::create_dir_all(dir).map_err(fail)?;
-            }
-            return Ok(Sink::File(OpenOptions::new().append(true).create(true).mode(0o644).open(path).map_err(fail)?));
-        }
-        if let Some((scheme, _)) = name.split_once("://") {
+        let as_file = name.strip_prefix("file://").map(Path::new);
+        if let (None, Some((scheme, _))) = (as_file, name.split_once("://")) {
             return Err(format!("cannot open \"{name}\" for a process's stream: the scheme \"{scheme}\" is none of file, binary"));
         }
-        // For both, so that it neither waits for one who reads nor ends with one: another may come.
-        let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(name).map_err(fail)?;
-        if file.metadata().map_err(fail)?.file_type().is_fifo() {
+        if let Some(dir) = as_file.and_then(Path::parent) {
+            fs::create_dir_all(dir).map_err(fail)?;
+        }
+        let path = as_file.unwrap_or(Path::new(name));
+        if fs::metadata(path).is_ok_and(|meta| meta.file_type().is_fifo()) {
+            // For both, so that it neither waits for one who reads nor ends with one: another may come.
+            let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(fail)?;
             return Ok(Sink::Pipe(asynchronous(file).map_err(fail)?));
         }
-        Ok(Sink::File(OpenOptions::new().append(true).open(name).map_err(fail)?))
+        Ok(Sink::File(OpenOptions::new().append(true).create(as_file.is_some()).mode(0o644).open(path).map_err(fail)?))
     }
 
     async fn take(self, from: &Fd) -> io::Result<()> {
@@ -241,13 +239,18 @@ impl Sink {
         match &self {
             Sink::Pipe(to) => copied(from, to).await,
             Sink::File(file) => {
-                let mut buffer = vec![0; PIECE];
+                let (mut buffer, mut lost) = (vec![0; PIECE], false);
                 loop {
                     let n = read(from, &mut buffer).await?;
                     if n == 0 {
                         return Ok(());
                     }
-                    io::Write::write_all(&mut &*file, &buffer[..n])?;
+                    // A disk that is full is no reason for the process to end, as a pipe that nobody reads would be.
+                    let written = io::Write::write_all(&mut &*file, &buffer[..n]);
+                    if let (Err(e), false) = (&written, lost) {
+                        log::warn(format_args!("output of a process is lost: {e}"));
+                    }
+                    lost = written.is_err();
                 }
             }
         }
@@ -335,5 +338,29 @@ mod tests {
         writer.join().unwrap();
         let all = reader.join().unwrap();
         assert!(all.len() == PIECES && all.iter().enumerate().all(|(n, byte)| *byte == n as u8));
+    }
+
+    #[test]
+    fn a_file_that_takes_nothing_ends_nobody() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (from, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        let writer = std::thread::spawn(move || File::from(write).write_all(&[0; 4 * PIECE]));
+        runtime.block_on(async {
+            let from = asynchronous(from).unwrap();
+            Sink::open("file:///dev/full").unwrap().take(&from).await.unwrap();
+        });
+        writer.join().unwrap().unwrap();
+    }
+
+    #[test]
+    fn a_named_pipe_is_no_file_whatever_it_is_called() {
+        let path = std::env::temp_dir().join(format!("hull-shim-fifo-{}", std::process::id()));
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _inside = runtime.enter();
+        // As a file it would wait for one who reads.
+        let sink = Sink::open(&format!("file://{}", path.display()));
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(sink, Ok(Sink::Pipe(_))));
     }
 }
