@@ -109,7 +109,11 @@ fn enter(path: &Path) -> std::result::Result<(), hull_cgroup::Error> {
     cgroup.add(std::process::id() as i32)
 }
 
-/// Serves until containerd says that it is over.
+/// How long a shim may be without a container. Its first is asked for at once, and after its last containerd says that it is
+/// over; but for a containerd that was killed in between, and begins anew without knowing of it.
+const UNUSED: Duration = Duration::from_secs(30);
+
+/// Serves until containerd says that it is over, or has left it.
 fn serve(call: &Call, options: options::Options, socket: Socket) -> Result<()> {
     let doing = || "cannot serve";
     socket.serve()?;
@@ -128,10 +132,17 @@ fn serve(call: &Call, options: options::Options, socket: Socket) -> Result<()> {
         let mut server = server.map_err(|e| Error::new(format!("cannot serve: {e}")))?.register_service(tasks);
         server.start().await.map_err(|e| Error::new(format!("cannot serve: {e}")))?;
         let mut over = shim.over.subscribe();
+        let (mut look, mut unused) = (tokio::time::interval(UNUSED / 2), 0);
         loop {
             tokio::select! {
                 _ = ended.recv() => shim.children.reap(),
                 _ = over.wait_for(|over| *over) => break,
+                _ = look.tick() => {
+                    unused = if shim.is_idle() { unused + 1 } else { 0 };
+                    if unused > 2 {
+                        shim.over.send_replace(true);
+                    }
+                }
             }
         }
         let removed = socket.remove();

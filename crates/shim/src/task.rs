@@ -100,7 +100,8 @@ impl Shim {
         Ok(Making { shim: Arc::clone(self), id: id.to_owned() })
     }
 
-    fn is_idle(&self) -> bool {
+    /// Whether there is no container, and none is being made.
+    pub(crate) fn is_idle(&self) -> bool {
         self.containers().is_empty() && self.making().is_empty()
     }
 
