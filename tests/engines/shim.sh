@@ -1,6 +1,9 @@
 # hull's own shim under containerd, by ctr; the same cases with containerd's shim and runc show that they tell the truth.
 # For tests/engines/run.
 
+# Where the shim that gets no container serves.
+unused_at=
+
 shim_cases() {
     local shim
     shim=$(dirname "$runtime")/containerd-shim-hull-v1
@@ -8,6 +11,7 @@ shim_cases() {
     [ -n "${containerd:-}" ] || start_containerd || { skip shim "containerd does not start: $(tail -n 1 "$dir/containerd.log")"; return; }
     export PATH=$dir/bin:$PATH image=docker.io/library/bb:latest dir
     if [ -x "$shim" ]; then
+        unused_begins "$shim"
         cases_of_type hull io.containerd.hull.v1
     else
         skip shim "$shim is not built"
@@ -17,6 +21,19 @@ shim_cases() {
     else
         skip "shim: with runc" "its shim is not installed"
     fi
+    [ -z "$unused_at" ] || unused_ends
+}
+
+# What containerd does before it asks for a container; then it is killed, say.
+unused_begins() {
+    mkdir -p "$dir/unused" && echo '{}' >"$dir/unused/config.json"
+    unused_at=$(cd "$dir/unused" && "$1" -namespace unused -address "$dir/c.sock" -id unused start </dev/null)
+    check "shim hull: one without a container" ' \[0\]' test -S "${unused_at#unix://}"
+}
+
+unused_ends() {
+    check "shim hull: one without a container ends" ' \[0\]' within 50 none pgrep -f -- "-namespace unused "
+    check "shim hull: its socket is gone" ' \[1\]' test -e "${unused_at#unix://}"
 }
 
 # Cases for one kind of shim, in a namespace of containerd's that has its name.
@@ -479,7 +496,7 @@ leftovers() {
     shims | sed 's/^/shim /'
     find /sys/fs/cgroup -mindepth 2 -path "*/$CONTAINERD_NAMESPACE/*" -type d
     grep -F "$dir/cs" /proc/self/mountinfo
-    [ "$kind" = runc ] || find /run/containerd/s -mindepth 1
+    [ "$kind" = runc ] || find /run/containerd/s -mindepth 1 -not -path "${unused_at#*://}"
     find "$dir/cs/io.containerd.runtime.v2.task/$CONTAINERD_NAMESPACE" "$dir/cr/io.containerd.runtime.v2.task/$CONTAINERD_NAMESPACE" \
         "/run/containerd/hull/$CONTAINERD_NAMESPACE" "/run/containerd/runc/$CONTAINERD_NAMESPACE" -mindepth 1 2>/dev/null
     true
@@ -489,6 +506,6 @@ nothing_left_cases() {
     within 2 none leftovers
     check "$e: nothing is left" ' \[0\]' leftovers
     # The other shim leaves the sockets of those that were killed.
-    [ "$kind" = hull ] || find /run/containerd/s -mindepth 1 -delete
+    [ "$kind" = hull ] || find /run/containerd/s -mindepth 1 -not -path "${unused_at#*://}" -delete
     rmdir /sys/fs/cgroup/*/"$CONTAINERD_NAMESPACE" /sys/fs/cgroup/"$CONTAINERD_NAMESPACE" 2>/dev/null
 }
