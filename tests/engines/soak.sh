@@ -17,12 +17,33 @@ containerd_soak() {
     local kind=hull w=$dir/soak
     ctr images import "$dir/layout.tar" >/dev/null
     soak containerd "$CONTAINERD_NAMESPACE" "$CONTAINERD_NAMESPACE" by_ctr
+    [ "$count" -lt 100 ] || daemon_soak
     check "soak: containerd: no task is left" ' \[0\]' within 5 none ctr task ls -q
     ctr container ls -q | xargs -r ctr container rm
     check "soak: containerd: no container is left" ' \[0\]' ctr container ls -q
     within 5 none leftovers
     check "soak: containerd: nothing is left" ' \[0\]' leftovers
     rmdir /sys/fs/cgroup/*/"$CONTAINERD_NAMESPACE" /sys/fs/cgroup/"$CONTAINERD_NAMESPACE" 2>/dev/null
+}
+
+# containerd is killed while containers begin: a shim that it had begun, and knows nothing of, ends by itself after half a minute.
+daemon_soak() {
+    local round number jobs
+    for ((round = 0; round < count / 40; round++)); do
+        jobs=()
+        for number in 1 2 3 4; do
+            ctr run --detach --runtime io.containerd.hull.v1 $image "k$round-$number" sleep 1000 >/dev/null 2>&1 &
+            jobs+=($!)
+        done
+        sleep "0.$((RANDOM % 2))$((RANDOM % 10))$((RANDOM % 10))"
+        kill -9 "$containerd"
+        wait "$containerd" "${jobs[@]}" 2>/dev/null
+        start_containerd
+    done
+    sleep 0.5
+    check "soak: containerd killed: some had begun" ' \[0\]' eval 'ctr task ls -q | grep -q .'
+    ctr task ls -q | xargs -r -n 1 ctr task rm --force 2>/dev/null
+    check "soak: containerd killed: no shim is left" ' \[0\]' within 60 none shims
 }
 
 by_ctr() {
