@@ -359,6 +359,22 @@ dozen() {
     ctr task ls -q
 }
 
+# The containers of a pod, without a first one, begin together: they find one shim, or make one.
+pod_at_once() {
+    local i jobs=()
+    for i in 1 2 3 4 5 6 7 8; do
+        "${run[@]}" --detach --null-io --annotation "io.containerd.runc.v2.group=at-once-$$" $image o$i sleep 1000 &
+        jobs+=($!)
+    done
+    wait "${jobs[@]}"
+    for i in 1 2 3 4 5 6 7 8; do
+        shim_of o$i
+    done | wc -l
+    for i in 1 2 3 4 5 6 7 8; do
+        forget o$i
+    done
+}
+
 pod_cases() {
     check "$e: two at once" $'two 0\none 0 \\[0\\]' two_at_once
     check "$e: a dozen at once" '12 \[0\]' dozen
@@ -371,6 +387,7 @@ pod_cases() {
     check "$e: exec in the second" 'in \[0\]' ctr task exec --exec-id e1 p2 echo in
     check "$e: the second goes" '*137*\[0\]' ctr task rm --force p2
     check "$e: their shim is gone" ' \[0\]' within 1 none shim_of p1
+    check "$e: all of a pod at once" '1 \[0\]' pod_at_once
     ctr container rm p1 p2
 }
 

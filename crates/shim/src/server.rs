@@ -63,12 +63,20 @@ fn start(call: &Call) -> Result<Vec<u8>> {
     address::record(&bundle, &url)?;
     if let Place::Ours(socket) = place {
         // Read before there is a shim that could not honour them.
-        let options = options::read(call.options.as_ref())?;
+        let options = options::read(call.options.as_ref()).inspect_err(|_| drop(socket.remove()))?;
+        let doing = || "cannot make the process that serves";
+        let (said, says) = std::io::pipe().what(doing)?;
         // SAFETY: this program has begun no thread.
-        match unsafe { clone::clone3(0, None) }.what(|| "cannot make the process that serves")? {
-            Side::Parent(_) => {}
+        match unsafe { clone::clone3(0, None) }.what(doing)? {
+            // As long as the socket has this process's name, it may not end: who looks then would take it for a dead one's.
+            Side::Parent(_) => {
+                drop(says);
+                let _ = std::io::copy(&mut &said, &mut std::io::sink());
+            }
             Side::Child => {
-                let served = detach(call, &options).and_then(|()| serve(call, options, socket));
+                let is_known = socket.serve();
+                drop((said, says));
+                let served = is_known.and_then(|()| detach(call, &options)).and_then(|()| serve(call, options, socket));
                 if let Err(e) = &served {
                     log::warn(format_args!("{e}"));
                 }
@@ -116,7 +124,6 @@ const UNUSED: Duration = Duration::from_secs(30);
 /// Serves until containerd says that it is over, or has left it.
 fn serve(call: &Call, options: options::Options, socket: Socket) -> Result<()> {
     let doing = || "cannot serve";
-    socket.serve()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().what(doing)?;
     runtime.block_on(async {
         let mut ended = signal(SignalKind::child()).what(doing)?;
