@@ -14,6 +14,7 @@ use containerd_shim_protos::ttrpc::asynchronous::Server;
 use hull_runtime::{Context as _, Error, Result, Runtime};
 use hull_sys::clone::{self, Side};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 
 use crate::address::{self, Place, Socket};
 use crate::bootstrap::{self, Action, Call};
@@ -140,6 +141,8 @@ fn serve(call: &Call, options: options::Options, socket: Socket) -> Result<()> {
         server.start().await.map_err(|e| Error::new(format!("cannot serve: {e}")))?;
         let mut over = shim.over.subscribe();
         let (mut look, mut unused) = (tokio::time::interval(UNUSED / 2), 0);
+        // A process that was stopped for long hears first of what came meanwhile.
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = ended.recv() => shim.children.reap(),
