@@ -30,14 +30,15 @@ pub fn reset() {
 /// Lets the signals that ask a process to end do so even to the first process of a PID namespace, which the kernel
 /// guards against those that it has no handler for. exec(2) undoes it.
 pub fn end_on_request() {
-    extern "C" fn end(signal: libc::c_int) {
-        // SAFETY: _exit(2) may be called from a signal handler.
-        unsafe { libc::_exit(128 + signal) }
-    }
     for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGUSR1, libc::SIGUSR2] {
         // SAFETY: the handler does nothing but end the process.
         unsafe { libc::signal(signal, end as extern "C" fn(libc::c_int) as libc::sighandler_t) };
     }
+}
+
+extern "C" fn end(signal: libc::c_int) {
+    // SAFETY: _exit(2) may be called from a signal handler.
+    unsafe { libc::_exit(128 + signal) }
 }
 
 /// While it lives, a signal is ignored: what would have brought it is an error and no more. For a process with one
@@ -104,6 +105,25 @@ impl Waiter {
         // SAFETY: the set is initialised.
         unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
         Waiter(())
+    }
+
+    /// Lets each end the process from now on, with 128 and its number: one that came before does at once.
+    ///
+    /// # Errors
+    /// Those of sigaction(2).
+    pub fn end(self) -> io::Result<()> {
+        for signal in Waiter::SIGNALS {
+            // SAFETY: sigaction is plain data for which zeroes are valid.
+            let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+            action.sa_sigaction = end as extern "C" fn(libc::c_int) as libc::sighandler_t;
+            // Not on a stack that may be another program's, and a small one.
+            action.sa_flags = libc::SA_ONSTACK;
+            // SAFETY: the structure is whole, and the handler does nothing but end the process.
+            check(unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) }.into())?;
+        }
+        let set = Waiter::set();
+        // SAFETY: the set is initialised.
+        check(unsafe { libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) }.into()).map(drop)
     }
 
     /// Waits for one, and takes it.

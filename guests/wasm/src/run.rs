@@ -64,7 +64,8 @@ fn run(mut args: impl Iterator<Item = OsString>) -> Result<i32> {
     if let Some(component) = served {
         return crate::http::serve(&engine, component, boot, args, signals);
     }
-    crate::signals::end_on(signals)?;
+    // At once, whatever the module does.
+    signals.end()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().thread_stack_size(1 << 20).build()?;
     let done = runtime.block_on(workload.run(&engine, &boot, args));
     // The process ends now: to take apart what it holds would only take time.

@@ -9,16 +9,6 @@ use wasmtime::Result;
 /// Given here, lest a variable of the module's environment say how much.
 pub(crate) const STACK: usize = 256 << 10;
 
-/// Has the signals that end a process which doesn't handle them end this one: at once, whatever the module does.
-///
-/// # Errors
-/// Where no thread can be made.
-pub(crate) fn end_on(signals: Waiter) -> Result<()> {
-    let wait = move || hull_sys::clone::exit_now(128 + signals.wait());
-    std::thread::Builder::new().name("signals".into()).stack_size(STACK).spawn(wait)?;
-    Ok(())
-}
-
 /// For a server: TERM or INT, the first of either, is received; any other signal, or one more, ends the process at once.
 /// So does the first, when the server has not ended `grace` later: it may hang, for one where nobody reads its output.
 ///
